@@ -1,0 +1,1 @@
+"""An MNIST classifier in plain JAX."""

@@ -1,0 +1,1 @@
+"""A debugger for neural-network training in JAX."""

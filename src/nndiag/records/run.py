@@ -1,0 +1,148 @@
+"""A stored run, read back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nndiag.records.readings import Role
+from nndiag.records.site import Site
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Status = Literal["running", "finished", "interrupted", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What was run, with what, on what: the contents of ``run.json``.
+
+    Attributes:
+        target: the target's import string, ``""`` for a recorded loop.
+        command: the command line.
+        seed: of the run's random key.
+        every: one step in `every` was recorded.
+        watched: the parts that were watched (``"saturation"``, ``"gradients"``,
+            ``"updates"``, ``"overflow"``).
+        steps_planned: number of steps that were asked for, 0 if unknown.
+        settings: the target's knobs.
+        versions: of python, jax, jaxlib, numpy, nndiag.
+        device: platform and name of the device, such as ``"cpu"``.
+        git: revision of the source around the target, ``""`` if there is none.
+        started: UTC, ISO 8601.
+    """
+
+    target: str = ""
+    command: str = ""
+    seed: int = 0
+    every: int = 1
+    watched: tuple[str, ...] = ()
+    steps_planned: int = 0
+    settings: Mapping[str, object] = field(default_factory=dict[str, object])
+    versions: Mapping[str, str] = field(default_factory=dict[str, str])
+    device: str = ""
+    git: str = ""
+    started: str = ""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One row of the layer table: an activation and the parameters that feed it.
+
+    Attributes:
+        name: the scope, or the activation's key where there is no scope.
+        activation: its activation site, `None` for a layer that ends without one.
+        parameters: its parameter sites, in order of use.
+    """
+
+    name: str
+    activation: Site | None
+    parameters: tuple[Site, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A stored run, read back: all that rules and reports may see.
+
+    Attributes:
+        path: the run directory.
+        header: what was run.
+        status: how it ended; a killed run stays ``"running"``.
+        seconds: duration up to the last stored step.
+        sites: every site, in forward order.
+        steps: numbers of all steps that reported a loss, shape ``(S,)``.
+        loss: their losses, shape ``(S,)``; NaN and Inf kept.
+        metrics: other per-step scalars by name, shape ``(S,)`` each.
+        evaluations: held-out metrics: name to (steps, values).
+        recorded: numbers of the steps with readings, shape ``(R,)``.
+        finite: whether loss, gradients and parameters were finite, shape ``(R,)``.
+        readings: ``(role, quantity, site)`` to its series of shape ``(R,)``.
+        samples: ``(site, step)`` to up to 256 elements of the activation.
+        notes: what nndiag could not see or lost, one sentence each.
+    """
+
+    path: Path
+    header: Header
+    status: Status
+    seconds: float
+    sites: tuple[Site, ...]
+    steps: Integers
+    loss: Floats
+    metrics: Mapping[str, Floats]
+    evaluations: Mapping[str, tuple[Integers, Floats]]
+    recorded: Integers
+    finite: NDArray[np.bool_]
+    readings: Mapping[tuple[Role, str, Site], Floats]
+    samples: Mapping[tuple[Site, int], Floats]
+    notes: tuple[str, ...]
+
+    def series(self, role: Role, quantity: str, site: Site) -> Floats:
+        """Readings of one quantity over the recorded steps, NaN where not measured.
+
+        Returns:
+            float64 array of shape ``(R,)``, aligned with `recorded`.
+        """
+        missing = np.full(self.recorded.shape, np.nan)
+        return self.readings.get((role, quantity, site), missing)
+
+    def of_kind(self, kind: str) -> tuple[Site, ...]:
+        """The sites of one kind, in forward order."""
+        return tuple(site for site in self.sites if site.kind == kind)
+
+    def layers(self) -> tuple[Layer, ...]:
+        """The network as layers, from input to output.
+
+        A parameter belongs to the activation of its own scope; without scopes, to
+        the next activation after it. What is left over forms layers of its own.
+        """
+        activations = self.of_kind("activation")
+        owned: dict[Site, list[Site]] = {site: [] for site in activations}
+        loose: dict[str, list[Site]] = {}
+        for parameter in self.of_kind("parameter"):
+            owner = _owner(parameter, activations)
+            if owner is not None:
+                owned[owner].append(parameter)
+            else:
+                loose.setdefault(parameter.scope or "output", []).append(parameter)
+        layers = [
+            (site.order, Layer(site.scope or str(site), site, tuple(parameters)))
+            for site, parameters in owned.items()
+        ] + [
+            (parameters[0].order, Layer(scope, None, tuple(parameters)))
+            for scope, parameters in loose.items()
+        ]
+        return tuple(layer for _, layer in sorted(layers, key=lambda pair: pair[0]))
+
+
+def _owner(parameter: Site, activations: tuple[Site, ...]) -> Site | None:
+    """The activation that closes the layer of `parameter`, if there is one."""
+    if parameter.scope:
+        same = (a for a in activations if a.scope == parameter.scope)
+        return next((a for a in same if a.order > parameter.order), None)
+    unscoped = (a for a in activations if not a.scope)
+    return next((a for a in unscoped if a.order > parameter.order), None)

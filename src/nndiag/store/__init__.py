@@ -1,0 +1,11 @@
+"""Run directories: writing, reading and listing them. Imports no JAX.
+
+The layout and the tables are documented in ``docs/run-directory.md``.
+"""
+
+from nndiag.store.listing import RunSummary as RunSummary
+from nndiag.store.listing import list_runs as list_runs
+from nndiag.store.reader import read as read
+from nndiag.store.schema import SCHEMA_VERSION as SCHEMA_VERSION
+from nndiag.store.writer import Writer as Writer
+from nndiag.store.writer import create as create

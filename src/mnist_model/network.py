@@ -1,0 +1,84 @@
+"""The networks: a multilayer perceptron and a small convolutional network.
+
+Parameters are a dictionary of layers, ``params["hidden_1"]["weight"]``. Each
+layer computes under a `jax.named_scope` of its own name.
+"""
+
+from __future__ import annotations
+
+import jax
+
+from mnist_model.initialisation import INITIALISERS
+from mnist_model.settings import Settings
+
+Params = dict[str, dict[str, jax.Array]]
+
+SIDE = 28
+CLASSES = 10
+KERNEL = 5
+
+
+def layer_shapes(settings: Settings) -> dict[str, tuple[int, ...]]:
+    """The shape of the weight of each layer, in forward order.
+
+    Dense weights are (inputs, outputs), convolutions (height, width, inputs, outputs).
+
+    Example:
+        >>> layer_shapes(Settings(depth=2, width=64))
+        {'hidden_1': (784, 64), 'hidden_2': (64, 64), 'output': (64, 10)}
+    """
+    width, channels = settings.width, settings.channels
+    if settings.model == "cnn":
+        quarter = SIDE // 4
+        return {
+            "conv_1": (KERNEL, KERNEL, 1, channels),
+            "conv_2": (KERNEL, KERNEL, channels, 2 * channels),
+            "dense": (quarter * quarter * 2 * channels, width),
+            "output": (width, CLASSES),
+        }
+    sizes = [SIDE * SIDE, *[width] * settings.depth, CLASSES]
+    names = [f"hidden_{layer + 1}" for layer in range(settings.depth)] + ["output"]
+    return dict(zip(names, zip(sizes, sizes[1:], strict=False), strict=True))
+
+
+def initialise(key: jax.Array, settings: Settings) -> Params:
+    """Draw the parameters of the network that `settings` describe."""
+    draw = INITIALISERS[settings.initialisation]
+    params: Params = {}
+    for name, shape in layer_shapes(settings).items():
+        key, weight_key, bias_key = jax.random.split(key, 3)
+        factor = settings.output_scale if name == "output" else 1.0
+        params[name] = {
+            "weight": factor * draw(weight_key, shape, settings.initialisation_scale),
+            "bias": settings.bias_scale * jax.random.normal(bias_key, shape[-1:]),
+        }
+    return params
+
+
+def apply(params: Params, images: jax.Array, settings: Settings) -> jax.Array:
+    """The outputs [batch, classes] for `images` [batch, height, width]."""
+    signal = images[..., None]  # [batch, 28, 28, 1]
+    for name in layer_shapes(settings):
+        layer = params[name]
+        with jax.named_scope(name):
+            if name.startswith("conv"):
+                signal = convolve(signal, layer["weight"])  # halves height and width
+            else:
+                signal = signal.reshape(len(signal), -1) @ layer["weight"]
+            signal = signal + layer["bias"]
+            if name == "output":
+                signal = getattr(jax.nn, settings.output_activation)(signal)
+            else:
+                signal = getattr(jax.nn, settings.activation)(signal)
+    return signal
+
+
+def convolve(images: jax.Array, weight: jax.Array) -> jax.Array:
+    """Convolve [batch, height, width, channels] with stride 2, zero-padded."""
+    return jax.lax.conv_general_dilated(
+        images,
+        weight,
+        window_strides=(2, 2),
+        padding="SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )

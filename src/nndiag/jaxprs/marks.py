@@ -1,0 +1,86 @@
+"""The mark: an identity that points at a value and, differentiated, at its cotangent.
+
+A mark returns its first operand. It is a primitive, so it survives every transform of
+JAX: its tangent rule is again a mark, and the transpose of that marks the cotangent.
+What the marks point at is read off the finished jaxpr (see `nndiag.probes.collecting`),
+where each mark is replaced by its operand; a mark that is not collected costs nothing,
+as it is compiled to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from jax.extend.core import Primitive
+
+from nndiag.jaxprs import compat
+from nndiag.records import Role, Site
+
+
+class Mark(NamedTuple):
+    """What a mark says of its operand.
+
+    Attributes:
+        role: what of the site it is; `"tangent"` only between `jvp` and transpose,
+            `"loss"` for the scalar that is differentiated.
+        site: the place.
+        unit_axis: axis of the units (channels), counted from the end.
+        batched: number of leading axes that `jax.vmap` added inside the watch.
+    """
+
+    role: Role | str
+    site: Site
+    unit_axis: int = -1
+    batched: int = 0
+
+
+mark_primitive = Primitive("nndiag_mark")
+
+
+def place(mark: Mark, value: Any, *riders: Any) -> Any:
+    """Returns `value`, marked.
+
+    Args:
+        mark: what is said of it.
+        value: an array.
+        *riders: arrays that the statistics of `value` need (the pre-activation of an
+            activation); no derivative flows through them.
+    """
+    return mark_primitive.bind(value, *riders, mark=mark)
+
+
+def _jvp(primals: Any, tangents: Any, *, mark: Mark) -> tuple[Any, Any]:
+    value = mark_primitive.bind(*primals, mark=mark)
+    tangent = tangents[0]
+    if compat.is_zero(tangent):
+        return value, tangent
+    tangent_mark = mark._replace(role="tangent")
+    return value, mark_primitive.bind(tangent, mark=tangent_mark)
+
+
+def _transpose(cotangent: Any, *operands: Any, mark: Mark) -> list[Any]:
+    if not compat.is_zero(cotangent):
+        cotangent = mark_primitive.bind(cotangent, mark=mark._replace(role="cotangent"))
+    return [cotangent, *(None for _ in operands[1:])]
+
+
+def _batch(operands: Any, axes: Any, *, mark: Mark) -> tuple[Any, int]:
+    from jax.numpy import broadcast_to, moveaxis
+
+    size = next(
+        operand.shape[axis]
+        for operand, axis in zip(operands, axes, strict=True)
+        if axis is not None
+    )
+    if axes[0] is None and len(operands) > 1:
+        operands = (broadcast_to(operands[0], (size, *operands[0].shape)), *operands[1:])
+        axes = (0, *axes[1:])
+    moved = [
+        operand if axis is None else moveaxis(operand, axis, 0)
+        for operand, axis in zip(operands, axes, strict=True)
+    ]
+    batched = mark._replace(batched=mark.batched + 1)
+    return mark_primitive.bind(*moved, mark=batched), 0
+
+
+compat.define_identity(mark_primitive, jvp=_jvp, transpose=_transpose, batch=_batch)

@@ -1,0 +1,179 @@
+"""The activation functions: one table that says what each computes and where it is flat.
+
+An element is **saturated** where the magnitude of the activation's derivative is below
+5 % of the largest the function has, |f′(z)| < 0.05 · max|f′|. For the sigmoid that is
+|z| > 4.36, for tanh |z| > 2.18, for relu every z ≤ 0.
+
+==============  ===================  ==========  =======================
+name            f(z)                 max |f′|    saturated where
+==============  ===================  ==========  =======================
+sigmoid         1/(1+exp(−z))        1/4         \\|z| > 4.36
+tanh            tanh z               1           \\|z| > 2.18
+hard_tanh       clip(z, −1, 1)       1           \\|z| > 1
+hard_sigmoid    clip(z/6+1/2, 0, 1)  1/6         \\|z| > 3
+softsign        z/(1+\\|z|)           1           \\|z| > 3.47
+relu            max(z, 0)            1           z ≤ 0
+relu6           clip(z, 0, 6)        1           z ≤ 0 or z ≥ 6
+gelu            z·Φ(z)               1.13        z < −2.47 or −0.81 < z < −0.70
+silu            z·σ(z)               1.10        z < −4.27 or −1.38 < z < −1.18
+hard_silu       z·clip(z/6+½, 0, 1)  3/2         z ≤ −3 or about z = −1.5
+mish            z·tanh(softplus z)   1.09        z < −4.68 or about z = −1.19
+softplus        log(1+exp z)         1           z < −2.94
+elu             z or exp(z)−1        1           z < −3.00
+selu            λ·elu(z, α)          1.76        z < −3.56 …
+leaky_relu      max(z, a·z)          1           never, if a ≥ 0.05
+==============  ===================  ==========  =======================
+
+The two kinds matter to the rules: a *bounded* function is flat on both sides, so its
+saturation costs gradient whatever the sign; a function that is *flat at zero* passes
+nothing there, and half of it being so is its normal state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nndiag.probes.elementwise import GRID, Curve
+
+SATURATED_BELOW = 0.05
+"""An element is saturated below this share of the largest |f′| (see the table)."""
+
+_SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+
+
+class Activation(NamedTuple):
+    """One activation function.
+
+    Attributes:
+        curve: f on float64 NumPy arguments, the oracle it is recognised by.
+        derivative: |f′| from `(y, z)`, output and pre-activation; it reads `z` only
+            where `y` does not determine it.
+        peak: the largest |f′|.
+        flat_at_zero: whether its flat part is at the value 0, as of a relu.
+    """
+
+    curve: Callable[[Curve], Curve]
+    derivative: Callable[[Any, Any], Any]
+    peak: float
+    flat_at_zero: bool = False
+
+
+def _sigmoid(z: Curve) -> Curve:
+    return 0.5 * (1 + np.tanh(0.5 * z))
+
+
+def _softplus(z: Curve) -> Curve:
+    return np.logaddexp(z, 0)
+
+
+def _normal_cdf(z: Curve) -> Curve:
+    from math import erfc
+
+    return np.vectorize(lambda x: 0.5 * erfc(-x / 2**0.5), otypes=[float])(z)
+
+
+def _within(low: float, high: float, slope: float) -> Callable[[Any, Any], Any]:
+    return lambda y, z: jnp.where((y > low) & (y < high), slope, 0.0)
+
+
+def _gelu_slope(y: Any, z: Any) -> Any:
+    density = jnp.exp(-0.5 * z * z) * 0.3989422804014327
+    return jnp.abs(jax.scipy.special.ndtr(z) + z * density)
+
+
+def _silu_slope(y: Any, z: Any) -> Any:
+    gate = jax.nn.sigmoid(z)
+    return jnp.abs(gate * (1 + z * (1 - gate)))
+
+
+def _mish_slope(y: Any, z: Any) -> Any:
+    squashed = jnp.tanh(jax.nn.softplus(z))
+    return jnp.abs(squashed + z * jax.nn.sigmoid(z) * (1 - squashed**2))
+
+
+def _hard_silu_slope(y: Any, z: Any) -> Any:
+    inside = jnp.abs(z / 3 + 0.5)
+    return jnp.where(z >= 3, 1.0, jnp.where(z <= -3, 0.0, inside))
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "sigmoid": Activation(_sigmoid, lambda y, z: y * (1 - y), 0.25),
+    "tanh": Activation(np.tanh, lambda y, z: 1 - y * y, 1.0),
+    "hard_tanh": Activation(lambda z: np.clip(z, -1, 1), _within(-1, 1, 1.0), 1.0),
+    "hard_sigmoid": Activation(
+        lambda z: np.clip(z / 6 + 0.5, 0, 1), _within(0, 1, 1 / 6), 1 / 6
+    ),
+    "softsign": Activation(
+        lambda z: z / (1 + np.abs(z)), lambda y, z: (1 - jnp.abs(y)) ** 2, 1.0
+    ),
+    "relu": Activation(
+        lambda z: np.maximum(z, 0), lambda y, z: jnp.where(y > 0, 1.0, 0.0), 1.0, True
+    ),
+    "relu6": Activation(lambda z: np.clip(z, 0, 6), _within(0, 6, 1.0), 1.0, True),
+    "gelu": Activation(lambda z: z * _normal_cdf(z), _gelu_slope, 1.1289, True),
+    "silu": Activation(lambda z: z * _sigmoid(z), _silu_slope, 1.0998, True),
+    "hard_silu": Activation(
+        lambda z: z * np.clip(z / 6 + 0.5, 0, 1), _hard_silu_slope, 1.5, True
+    ),
+    "mish": Activation(lambda z: z * np.tanh(_softplus(z)), _mish_slope, 1.0885, True),
+    "softplus": Activation(_softplus, lambda y, z: -jnp.expm1(-y), 1.0, True),
+    "elu": Activation(
+        lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0))),
+        lambda y, z: jnp.where(y > 0, 1.0, y + 1),
+        1.0,
+    ),
+    "selu": Activation(
+        lambda z: _SELU_SCALE
+        * np.where(z > 0, z, _SELU_ALPHA * np.expm1(np.minimum(z, 0))),
+        lambda y, z: jnp.where(y > 0, _SELU_SCALE, y + _SELU_SCALE * _SELU_ALPHA),
+        _SELU_SCALE * _SELU_ALPHA,
+    ),
+}
+LEAKY = "leaky_relu"
+"""Recognised for any slope 0 < a < 1 on the negative side."""
+
+_CURVES = {name: activation.curve(GRID) for name, activation in ACTIVATIONS.items()}
+# The tanh form of gelu differs from the exact one by at most 4.8e-4; hand-written
+# sigmoids are clipped at up to 1e-3. The closest two functions of the table (silu,
+# mish) differ by 0.17 somewhere on the grid.
+_TOLERANCE = 2e-3
+
+
+def recognise(curve: Curve) -> str | None:
+    """The name of the activation function with these values on `GRID`, or `None`."""
+    if not np.isfinite(curve).all():
+        return None
+    for name, known in _CURVES.items():
+        if np.abs(curve - known).max() < _TOLERANCE:
+            return name
+    quick_gelu = GRID * _sigmoid(1.702 * GRID)
+    if np.abs(curve - quick_gelu).max() < _TOLERANCE:
+        return "gelu"
+    leak = curve[0] / GRID[0]
+    if 0 < leak < 0.9 and np.allclose(curve, np.where(GRID > 0, 1, leak) * GRID):
+        return LEAKY
+    return None
+
+
+def flatness(site_function: str, y: Any, z: Any) -> tuple[Any, Any] | None:
+    """Derivative and saturation of an activation, element by element.
+
+    Args:
+        site_function: a name that `recognise` returned.
+        y: the activation's output.
+        z: its pre-activation.
+
+    Returns:
+        `(|f′(z)|, saturated)`, float32 and bool of the shape of `y`, or `None` where
+        the function is not in the table (`leaky_relu`, whose slope is unknown here).
+    """
+    activation = ACTIVATIONS.get(site_function)
+    if activation is None:
+        return None
+    slope = activation.derivative(y, z)
+    return slope, slope < SATURATED_BELOW * activation.peak

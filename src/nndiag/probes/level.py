@@ -1,0 +1,43 @@
+"""How much is measured: the cost tiers."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from nndiag.errors import SettingError
+
+Part = Literal["saturation", "gradients", "updates", "overflow"]
+PARTS: tuple[Part, ...] = ("saturation", "gradients", "updates", "overflow")
+
+
+class Level(NamedTuple):
+    """What is measured beside the loss, the gradient norms and the finite guard.
+
+    Attributes:
+        saturation: statistics of activations.
+        gradients: more of gradients and cotangents than their norm.
+        updates: norms of parameters and updates, and the cosine between update and
+            negative gradient.
+        overflow: largest magnitudes, for headroom.
+    """
+
+    saturation: bool = False
+    gradients: bool = False
+    updates: bool = False
+    overflow: bool = False
+
+
+LEVELS = {"light": Level(), "standard": Level(True, True, True, True)}
+
+
+def level_of(name: str | Level) -> Level:
+    """The level called `name`.
+
+    Raises:
+        SettingError: there is no such level.
+    """
+    if isinstance(name, Level):
+        return name
+    if name not in LEVELS:
+        raise SettingError(f"unknown level {name!r}; use one of {', '.join(LEVELS)}")
+    return LEVELS[name]

@@ -1,0 +1,136 @@
+"""Differentiates a function with its activations, parameters and gradients marked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nndiag.jaxprs import compat
+from nndiag.jaxprs.bodies import Body, Path, bodies, rebuild
+from nndiag.jaxprs.location import Location
+from nndiag.jaxprs.marks import Mark, place
+from nndiag.probes.partition import Partition, is_array
+from nndiag.probes.survey import Plan, Use, survey
+from nndiag.records import Site
+
+
+def marked_vjp(
+    vjp: Callable[..., Any],
+    fun: Callable[..., Any],
+    *primals: Any,
+    has_aux: bool = False,
+    **options: Any,
+) -> Any:
+    """`jax.vjp`, with marks in the function and on what goes in and comes out.
+
+    A function that does not return one floating-point scalar is no loss, and is
+    differentiated as it is.
+    """
+    leaves, structure = jax.tree.flatten(primals)
+    result = Partition()
+    jaxpr = compat.trace(
+        lambda *values: result.split(fun(*structure.unflatten(values))), *leaves
+    )
+    if not _is_loss(jaxpr):
+        return vjp(fun, *primals, has_aux=has_aux, **options)
+    plan = survey(jaxpr, len(leaves))
+    sites = _parameter_sites(primals, plan)
+
+    def marked(*values: Any) -> Any:
+        body, constants = compat.open_jaxpr(jaxpr), compat.constants(jaxpr)
+        outputs = _replay(body, constants, jax.tree.leaves(values), plan, ())
+        return result.join(outputs)
+
+    parameters = structure.unflatten(_place_each("parameter", sites, leaves))
+    loss, pullback, *aux = vjp(marked, *parameters, has_aux=has_aux, **options)
+
+    def marked_pullback(cotangent: Any) -> Any:
+        gradients = pullback(cotangent)
+        values, shape = jax.tree.flatten(gradients)
+        return shape.unflatten(_place_each("gradient", sites, values))
+
+    return place(Mark("loss", Site("loss")), loss), marked_pullback, *aux
+
+
+def _is_loss(jaxpr: Any) -> bool:
+    outputs = compat.open_jaxpr(jaxpr).outvars
+    return bool(outputs) and (
+        outputs[0].aval.shape == ()
+        and jnp.issubdtype(outputs[0].aval.dtype, jnp.floating)
+    )
+
+
+def _place_each(role: str, sites: Sequence[Site], values: Sequence[Any]) -> list[Any]:
+    return [
+        place(Mark(role, site), value)
+        if is_array(value) and jnp.issubdtype(jnp.result_type(value), jnp.floating)
+        else value
+        for site, value in zip(sites, values, strict=True)
+    ]
+
+
+def _replay(
+    jaxpr: Any, constants: Sequence[Any], values: Sequence[Any], plan: Plan, path: Path
+) -> list[Any]:
+    """Evaluates a jaxpr, placing the planned marks on its way."""
+    known: dict[Any, Any] = {}
+    planned = plan.at(path)
+
+    def read(atom: Any) -> Any:
+        return atom.val if compat.is_literal(atom) else known[atom]
+
+    def write(variable: Any, value: Any) -> None:
+        if variable in planned:
+            mark, riders = planned[variable]
+            value = place(mark, value, *map(read, riders))
+        known[variable] = value
+
+    for variable, value in zip(jaxpr.constvars, constants, strict=True):
+        write(variable, value)
+    for variable, value in zip(jaxpr.invars, values, strict=True):
+        write(variable, value)
+    for index, equation in enumerate(jaxpr.eqns):
+        changes = {}
+        if plan.within((*path, index)):
+            changes = rebuild(equation, lambda b, i=index: _marked(b, plan, (*path, i)))
+        outputs = compat.bind(equation, [read(a) for a in equation.invars], **changes)
+        for variable, value in zip(equation.outvars, outputs, strict=True):
+            write(variable, value)
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def _marked(body: Body, plan: Plan, path: Path) -> Callable[..., list[Any]] | None:
+    deeper = (*path, body.index)
+    if not plan.within(deeper):
+        return None
+    jaxpr, constants = compat.open_jaxpr(body.jaxpr), compat.constants(body.jaxpr)
+    return lambda *values: _replay(jaxpr, constants, values, plan, deeper)
+
+
+def _parameter_sites(primals: Sequence[Any], plan: Plan) -> list[Site]:
+    """A site for each differentiated leaf, ordered by where the leaf is first used."""
+    tree = primals[0] if len(primals) == 1 else primals
+    unused = Use(max((u.order for u in plan.uses.values()), default=0) + 1, _NOWHERE)
+    sites = []
+    for index, (path, leaf) in enumerate(jax.tree_util.tree_leaves_with_path(tree)):
+        use = plan.uses.get(index, unused)
+        sites.append(
+            Site(
+                jax.tree_util.keystr(path, simple=True, separator="/") or "parameter",
+                kind="parameter",
+                scope=use.location.scope,
+                order=use.order,
+                dtype=str(jnp.result_type(leaf)),
+                shape=tuple(np.shape(leaf)),
+                file=use.location.file,
+                line=use.location.line,
+            )
+        )
+    return sites
+
+
+_NOWHERE = Location("", "", 0)

@@ -1,0 +1,169 @@
+"""From a run and its findings to a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from nndiag.records import Finding, Run, Severity
+from nndiag.report.blocks import (
+    Block,
+    Cell,
+    KeyValues,
+    Paragraphs,
+    Report,
+    Section,
+    Table,
+)
+from nndiag.report.cards import deal
+from nndiag.report.gallery import gather
+from nndiag.report.layers import Change, LayerRow, layer_rows
+from nndiag.report.units import bits, count, duration, number, percent, printable
+from nndiag.report.verdict import judge
+
+_ENDED = {
+    "running": "still running, or killed",
+    "finished": "finished",
+    "interrupted": "interrupted",
+    "failed": "failed",
+}
+
+_Column = tuple[str, str, Callable[[float], str], frozenset[str]]
+
+_COLUMNS: tuple[_Column, ...] = (
+    ("Saturated", "saturation", percent, frozenset({"saturation", "distribution"})),
+    ("Slope |f′|", "slope", number, frozenset()),
+    ("Gradient norm", "gradient", number, frozenset({"gradient", "profile"})),
+    ("Update / weight", "update", number, frozenset({"update"})),
+    ("Headroom", "headroom", bits, frozenset({"headroom"})),
+)
+"""Heading, field of `LayerRow`, format, and the pictures whose findings colour it."""
+
+
+def build(run: Run, findings: Sequence[Finding]) -> Report:
+    """Arrange what there is to say about a run: the verdict first, then the proofs.
+
+    The same run and findings always give the same report. What was not measured is
+    absent.
+
+    Args:
+        run: as read back from its directory.
+        findings: from `nndiag.rules`, ranked by cause.
+    """
+    pictures = gather(run)
+    rows = layer_rows(run)
+    cards = deal(findings, pictures)
+    rest = pictures.values()
+    sections = (
+        _section("findings", "Findings", cards),
+        _section("pictures", "More pictures" if cards else "Pictures", rest),
+        _section("layers", "Layers", (_table(rows, findings),) if rows else ()),
+        _section("settings", "Settings", _key_values(run.header.settings.items())),
+        _section("versions", "Versions", _key_values(run.header.versions.items())),
+        _section("notes", "What nndiag could not see", _notes(run)),
+    )
+    return Report(
+        title=printable(run.header.target or run.path.name or "training run"),
+        verdict=judge(run, findings),
+        facts=KeyValues(tuple(_facts(run))),
+        sections=tuple(section for section in sections if section is not None),
+        layers=rows,
+    )
+
+
+def _section(name: str, title: str, blocks: Iterable[Block]) -> Section | None:
+    kept = tuple(blocks)
+    return Section(name, title, kept) if kept else None
+
+
+def _facts(run: Run) -> Iterable[tuple[str, str]]:
+    header = run.header
+    steps = f"{len(run.steps):,}"
+    if header.steps_planned > len(run.steps):
+        steps += f" of {header.steps_planned:,}"
+    yield "Steps", steps
+    if header.every > 1:
+        yield "Recorded", f"{len(run.recorded):,} (every {header.every:,})"
+    else:
+        yield "Recorded", f"{len(run.recorded):,}"
+    yield "Status", _ENDED[run.status]
+    yield "Time", duration(run.seconds)
+    if len(run.loss):
+        yield "Loss", f"{number(run.loss[0])} → {number(run.loss[-1])}"
+    for name, (_, values) in run.evaluations.items():
+        if len(values):
+            share = "accuracy" in name and 0 <= values[-1] <= 1
+            text = f"{100 * values[-1]:.1f} %" if share else number(values[-1])
+            yield f"Held-out {printable(name)}", text
+    optional = (
+        ("Device", header.device),
+        ("Seed", str(header.seed)),
+        ("Started", header.started),
+        ("Source revision", header.git[:12]),
+        ("Command", header.command),
+    )
+    yield from ((name, printable(text)) for name, text in optional if text)
+
+
+def _key_values(items: Iterable[tuple[str, object]]) -> tuple[KeyValues, ...]:
+    pairs = tuple((printable(name), printable(str(value))) for name, value in items)
+    return (KeyValues(pairs),) if pairs else ()
+
+
+def _notes(run: Run) -> tuple[Paragraphs, ...]:
+    return (Paragraphs(tuple(map(printable, run.notes))),) if run.notes else ()
+
+
+def _table(rows: Sequence[LayerRow], findings: Sequence[Finding]) -> Table:
+    """The layer table; columns that nobody measured are left out."""
+    flat = tuple(_flatten(findings))
+    columns = [
+        column
+        for column in _COLUMNS
+        if any(_known(getattr(row, column[1])) for row in rows)
+    ]
+
+    def cell(row: LayerRow, column: _Column) -> Cell:
+        _, field, write, by = column
+        change: Change = getattr(row, field)
+        if not _known(change):
+            return Cell("–")
+        first, last = write(change.first), write(change.last)
+        text = first if first == last else f"{first} → {last}"
+        return Cell(text, _level(row, by, flat))
+
+    return Table(
+        columns=("Layer", "Activation", *(heading for heading, *_ in columns)),
+        rows=tuple(
+            (
+                Cell(row.name),
+                Cell(printable(row.function) or "–"),
+                *(cell(row, column) for column in columns),
+            )
+            for row in rows
+        ),
+        note=f"{count(len(rows), 'layer')} from input to output; "
+        "first → last recorded step.",
+    )
+
+
+def _known(change: Change) -> bool:
+    return change.first == change.first
+
+
+def _flatten(findings: Iterable[Finding]) -> Iterable[Finding]:
+    for finding in findings:
+        yield finding
+        yield from _flatten(finding.symptoms)
+
+
+def _level(
+    row: LayerRow, pictures: frozenset[str], findings: Sequence[Finding]
+) -> Severity | None:
+    """The worst severity of a finding about this number of this layer."""
+    found = {
+        finding.severity
+        for finding in findings
+        if finding.picture in pictures and set(finding.sites) & set(row.sites)
+    }
+    order: tuple[Severity, ...] = ("error", "warning", "info")
+    return next((severity for severity in order if severity in found), None)

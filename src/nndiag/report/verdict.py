@@ -1,0 +1,60 @@
+"""The whole run in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nndiag.records import Finding, Run
+from nndiag.report.blocks import Level, Verdict
+from nndiag.report.units import count, printable
+
+_LEARNED = 0.10
+"""A loss that fell by less than this share of its first value did not learn."""
+
+_ORDER: tuple[Level, ...] = ("error", "warning", "info")
+
+
+def judge(run: Run, findings: Sequence[Finding]) -> Verdict:
+    """The verdict on a run: its level, and one sentence for the top of every output.
+
+    The first finding of the highest severity speaks; findings come ranked by cause.
+    """
+    for level in _ORDER[:2]:
+        found = [finding for finding in findings if finding.severity == level]
+        if found:
+            more = len(found) - 1
+            rest = f" ({count(more, f'more {level}')} below)" if more else ""
+            opening = _opening(run, level)
+            return Verdict(level, f"{opening}: {_continued(found[0].title)}{rest}")
+    if not len(run.steps) and not len(run.recorded):
+        return Verdict("info", "No step was recorded, so there is nothing to judge.")
+    watched = count(len(run.recorded), "recorded step")
+    if not len(run.recorded):
+        return Verdict("info", "No step has readings: only the loss was recorded.")
+    return Verdict("healthy", f"Healthy: nothing above info in {watched}.")
+
+
+def _opening(run: Run, level: Level) -> str:
+    if level == "warning":
+        return "This run works, with a warning"
+    broken = np.flatnonzero(~np.isfinite(run.loss))
+    if len(broken):
+        return f"This run broke down at step {run.steps[broken[0]]:,}"
+    if len(run.loss) >= 2:
+        tenth = max(len(run.loss) // 10, 1)
+        start, end = np.median(run.loss[:tenth]), np.median(run.loss[-tenth:])
+        if end > start - _LEARNED * abs(start):
+            return "This run does not learn"
+    return "This run has a fault"
+
+
+def _continued(title: str) -> str:
+    """The title as the second half of a sentence."""
+    title = printable(title).strip().rstrip(".")
+    ordinary = len(title) > 1 and title[0].isupper() and title[1:2].islower()
+    # "NaN in the loss" and "GELU is dead" keep their first letter
+    if ordinary and not any(c.isupper() for c in title.split()[0][1:]):
+        title = title[0].lower() + title[1:]
+    return f"{title}."

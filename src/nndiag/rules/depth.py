@@ -1,0 +1,77 @@
+"""How a quantity runs through the depth of the network."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from nndiag.records import Floats, Run, Site
+from nndiag.rules.thresholds import DEPTH_LAYERS
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Norms of a derivative from the first layer to the last.
+
+    Attributes:
+        sites: the places, in forward order.
+        norms: shape (sites, R).
+        ratio: first layer over last layer at each recorded step, shape (R,); NaN
+            where not measured, or where the last layer has none.
+    """
+
+    sites: tuple[Site, ...]
+    norms: Floats
+    ratio: Floats
+
+    @property
+    def hops(self) -> int:
+        """Layers between the first and the last."""
+        return len(self.sites) - 1
+
+    def per_layer(self, ratio: float) -> float:
+        """The factor by which each layer multiplies, as a geometric mean."""
+        return ratio ** (1 / self.hops)
+
+
+def gradient_profile(run: Run) -> Profile | None:
+    """The gradient through depth, by activation, else by weight matrix.
+
+    Initialisers of fan-in keep the norm of a cotangent from layer to layer, those of
+    fan-out keep its root mean square; where widths differ the two ratios do, and the
+    one nearer to 1 counts.
+
+    Returns:
+        `None` where fewer than three layers were measured.
+    """
+    matrices = tuple(p for p in run.of_kind("parameter") if len(p.shape) >= 2)
+    return _profile(run, "cotangent", run.of_kind("activation")) or _profile(
+        run, "gradient", matrices
+    )
+
+
+def _profile(
+    run: Run, role: Literal["cotangent", "gradient"], sites: tuple[Site, ...]
+) -> Profile | None:
+    measured = tuple(
+        site for site in sites if not np.isnan(run.series(role, "norm", site)).all()
+    )
+    if len(measured) < DEPTH_LAYERS:
+        return None
+    norms = np.array([run.series(role, "norm", site) for site in measured])
+    sizes = [max(math.prod(site.shape), 1) for site in (measured[0], measured[-1])]
+    usable = np.isfinite(norms).all(axis=0) & (norms[-1] > 0)
+    ratio = np.full(run.recorded.shape, np.nan)
+    ratio[usable] = norms[0, usable] / norms[-1, usable]
+    mean_square = ratio * math.sqrt(sizes[1] / sizes[0])
+    return Profile(measured, norms, nearer_to_one(ratio, mean_square))
+
+
+def nearer_to_one(a: Floats, b: Floats) -> Floats:
+    """Element by element, the ratio of smaller |log|; 1 where they straddle 1."""
+    shrink = np.where((a < 1) & (b < 1), np.maximum(a, b), 1.0)
+    nearer = np.where((a > 1) & (b > 1), np.minimum(a, b), shrink)
+    return np.where(np.isnan(a), np.nan, nearer)

@@ -1,0 +1,111 @@
+"""What several rules measure in the same way. NaN is "not measured" throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nndiag.records import Floats, Run, Site
+from nndiag.rules.thresholds import LEARNED, LEARNED_WELL
+
+
+def median(series: Floats) -> float:
+    """The median of what was measured, NaN if nothing was."""
+    known = series[~np.isnan(series)]
+    return float(np.median(known)) if known.size else float("nan")
+
+
+def first(series: Floats) -> float:
+    """The first measured value, NaN if there is none."""
+    known = series[~np.isnan(series)]
+    return float(known[0]) if known.size else float("nan")
+
+
+def tenth(length: int) -> int:
+    """Length of the early or late window of a series: a tenth, at least 3."""
+    return max(3, length // 10)
+
+
+def span(run: Run, held: NDArray[np.bool_]) -> tuple[int, int]:
+    """First and last recorded step at which something held."""
+    steps = run.recorded[held]
+    return int(steps[0]), int(steps[-1])
+
+
+def share(held: NDArray[np.bool_], measured: NDArray[np.bool_]) -> float:
+    """Share of the measured steps at which something held, 0 if none was measured."""
+    return float(held.sum() / measured.sum()) if measured.any() else 0.0
+
+
+def certainty(beyond: float, steadiness: float = 1.0) -> float:
+    """Confidence from how far and how steadily a threshold was crossed.
+
+    c = s · (1 − 2^−(1+d)) with d = log₂(beyond): at the threshold half of s, twice as
+    far three quarters of it, and so on.
+
+    Args:
+        beyond: the value over the threshold (or its inverse for a lower bound), ≥ 1.
+        steadiness: share s of the recorded steps at which it held.
+
+    Example:
+        >>> certainty(1.0), certainty(2.0), certainty(4.0, steadiness=0.5)
+        (0.5, 0.75, 0.4375)
+    """
+    return steadiness * (1 - 0.5 / max(beyond, 1.0))
+
+
+def loss_levels(run: Run) -> tuple[float, float]:
+    """Median loss of the first and of the last tenth of the finite losses.
+
+    NaN and NaN where fewer than 6 steps have a finite loss.
+    """
+    loss = run.loss[np.isfinite(run.loss)]
+    if loss.size < 6:
+        return float("nan"), float("nan")
+    window = tenth(loss.size)
+    return float(np.median(loss[:window])), float(np.median(loss[-window:]))
+
+
+def learned(run: Run, fall: float = LEARNED) -> bool:
+    """Whether the loss stayed finite and fell by this share of its early level."""
+    early, late = loss_levels(run)
+    return bool(np.isfinite(run.loss).all() and early - late > fall * abs(early))
+
+
+def learned_well(run: Run) -> bool:
+    """Whether the loss fell by half or more."""
+    return learned(run, LEARNED_WELL)
+
+
+def weights(run: Run) -> tuple[Site, ...]:
+    """Parameters of two axes or more; all parameters if there is no such one.
+
+    Biases start at zero, so that any update of theirs is infinitely large in ratio.
+    """
+    parameters = run.of_kind("parameter")
+    return tuple(p for p in parameters if len(p.shape) >= 2) or parameters
+
+
+def update_ratios(run: Run, sites: Sequence[Site]) -> Floats:
+    """‖Δw‖ / ‖w‖ of each parameter at each recorded step, shape (parameters, R).
+
+    NaN where either was not measured, or the weights are all zero.
+    """
+    rows: list[Floats] = []
+    for site in sites:
+        update = run.series("update", "norm", site)
+        size = run.series("parameter", "norm", site)
+        missing = np.full_like(size, np.nan)
+        rows.append(np.divide(update, size, out=missing, where=size > 0))
+    return np.array(rows).reshape(len(rows), len(run.recorded))
+
+
+def gradient_norm(run: Run) -> Floats:
+    """Norm of the whole gradient, √Σ‖∂L/∂w‖² over the parameters, shape (R,)."""
+    norms = [run.series("gradient", "norm", p) for p in run.of_kind("parameter")]
+    measured = [series for series in norms if not np.isnan(series).all()]
+    if not measured:
+        return np.full(run.recorded.shape, np.nan)
+    return np.sqrt(np.sum(np.square(measured), axis=0))

@@ -1,0 +1,119 @@
+"""Every threshold of every rule, once, with its unit and where it comes from.
+
+All are free of scale: shares, ratios, bits, or trends against the run's own early
+steps. "Measured" means on MNIST with networks of 2 to 10 hidden layers of 64 to 128
+units, 300 to 600 steps of batch 128, over SGD, momentum, Adam and warm-up with cosine.
+"""
+
+from __future__ import annotations
+
+SATURATED_SHARE = 0.4
+"""Share of elements saturated, of an activation that is flat on both sides.
+
+Measured: sigmoid and tanh with Glorot or LeCun weights start at 0.00 to 0.02; with
+weights of 0.8·N(0, 1) they start at 0.42 to 0.53. (SageMaker Debugger: 0.5.)"""
+
+DEAD_SHARE = 0.5
+"""Share of a layer's units that pass nothing on a whole batch.
+
+SageMaker Debugger DeadRelu and TheDeepChecker: 0.5. Measured on relu networks that
+learned: 0.03 to 0.30 in batches of 128."""
+
+DEAD_SEVERE = 0.9
+"""Share of a layer's units dead from which it is an error: a tenth is left."""
+
+DEAD_ROWS = 64
+"""Rows of a batch below which "dead on the whole batch" says little, in rows.
+
+A unit that is active on one row in twenty is silent on 64 rows with probability
+0.95⁶⁴ = 0.04."""
+
+DEPTH_RATIO = 1e-2
+"""First layer against last layer, of a norm, as a ratio; its inverse for growth.
+
+The step that suits one end of the network is then a hundred times too small or too
+large for the other. Measured: 0.2 to 5 with He or Glorot weights, 0.04 for ten relu
+layers with LeCun weights; 7e-4 for six sigmoid layers. (AutoTrainer: 1e-3.)"""
+
+DEPTH_LAYERS = 3
+"""Layers below which "geometrically with depth" cannot be told, in layers."""
+
+SEVERE_DEPTH_RATIO = 1e-3
+"""First layer against last layer where a finding becomes an error, as a ratio.
+
+AutoTrainer, β₁."""
+
+GRADIENT_GROWTH = 100.0
+"""Gradient norm against the run's own early norm, as a ratio.
+
+Measured: at most 27 on healthy runs, whose loss falls meanwhile."""
+
+UPDATE_SMALL = 1e-4
+"""Norm of the update against norm of the weights, per step, as a ratio.
+
+TheDeepChecker's band is 1e-4 to 1e-1, about the rule of thumb of 1e-3 (Karpathy,
+CS231n). Measured: medians of 9e-4 to 2e-2 on healthy runs."""
+
+UPDATE_LARGE = 1e-1
+"""Norm of the update against norm of the weights, per step, as a ratio.
+
+See `UPDATE_SMALL`."""
+
+UPDATE_OVERTURN = 0.5
+"""Largest single update against the weights it changes, as a ratio.
+
+Half of what was there is overwritten. Measured: at most 0.13 on healthy runs."""
+
+LEARNED = 0.1
+"""Fall of the loss, as a share of its early level, from which a run has learned.
+
+Below it a run has hardly moved: ln 10 = 2.30 would stay above 2.07."""
+
+LEARNED_WELL = 0.5
+"""Fall of the loss, as a share of its early level, from which a run learns well.
+
+What looks odd in such a run is told as information."""
+
+INITIAL_LOSS_HIGH = 2.0
+"""First loss against ln C for C classes, as a ratio.
+
+TheDeepChecker: within 100 % of ln C. Measured: 1.0 to 1.3 with LeCun, Glorot and He
+weights."""
+
+INITIAL_LOSS_LOW = 0.5
+"""First loss against ln C, as a ratio: less than half of what ignorance costs."""
+
+LOSS_RISE = 0.5
+"""Rise of the loss above its best level, as a share of what had been gained.
+
+Half of what the run had learned is lost again."""
+
+LOSS_RISE_LEVEL = 0.1
+"""Rise of the loss above its best level, as a share of its early level.
+
+Keeps a run that never learned from being called diverging for its noise."""
+
+LOSS_NOISE = 4.0
+"""Rise of the loss, in standard deviations of the noise of its window mean."""
+
+HEADROOM = 3.0
+"""Bits between the largest magnitude and the largest number of the type.
+
+At 3 bits a factor of 8 overflows."""
+
+HEADROOM_CLOSING = 0.25
+"""Share of the type's range of exponents within which a steady approach counts.
+
+Half of the range is lost to a square already, as in a norm; a quarter is left there."""
+
+INPUT_LARGE = 10.0
+"""Root mean square of the inputs, against the unit scale that initialisers assume.
+
+LeCun et al., "Efficient BackProp" (1998): inputs of unit variance. Pixels in 0..1
+have 0.33, in 0..255 they have 85; standard inputs × 50 have 50."""
+
+INPUT_SMALL = 0.05
+"""Largest magnitude of the inputs, against unit scale.
+
+Pixels that were divided by 255 twice reach 0.004. The largest, not the root mean
+square: sparse inputs have a small mean square and are sound."""

@@ -1,0 +1,54 @@
+"""How rules write numbers and places in their sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from nndiag.records import Run, Site
+
+
+def number(value: float) -> str:
+    """Two or three significant digits, without piles of zeros.
+
+    Example:
+        >>> number(0.000712), number(0.25), number(79.4), number(8.1e12)
+        ('7.1e-4', '0.25', '79', '8.1e12')
+    """
+    if not math.isfinite(value) or value == 0:
+        return f"{value:g}"
+    if not 1e-2 <= abs(value) < 1e5:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{mantissa}e{int(exponent)}"
+    return f"{value:,.0f}" if abs(value) >= 10 else f"{value:.3g}"
+
+
+def percent(share: float) -> str:
+    """A share of 1 in whole percent.
+
+    Example:
+        >>> percent(0.618), percent(0.003)
+        ('62 %', '0.3 %')
+    """
+    return f"{100 * share:.0f} %" if share >= 0.01 or not share else f"{share:.1%}"
+
+
+def name(site: Site) -> str:
+    """The layer of an activation, or the key of any other site."""
+    return site.scope if site.kind == "activation" and site.scope else str(site)
+
+
+def places(run: Run, sites: Sequence[Site]) -> str:
+    """The sites in words: a range where they follow each other without a gap.
+
+    Example:
+        "hidden_1 to hidden_6", "hidden_1 and hidden_4", "hidden_1/w and 5 more"
+    """
+    names = list(dict.fromkeys(name(site) for site in sites))
+    peers = [site for site in run.sites if site.kind == sites[0].kind]
+    start = peers.index(sites[0])
+    if len(names) > 2 and peers[start : start + len(sites)] == list(sites):
+        return f"{names[0]} to {names[-1]}"
+    if len(names) > 3:
+        return f"{names[0]} and {len(names) - 1} more"
+    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)

@@ -1,0 +1,86 @@
+"""The header of a run, ``run.json``: written once, when the run begins."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, cast
+
+from nndiag.errors import RunError
+from nndiag.records import Header
+from nndiag.store.schema import HEADER, SCHEMA_VERSION
+
+_LARGEST = 4 << 20  # bytes; a header of a few kilobytes is usual
+
+
+def write_header(directory: Path, header: Header) -> None:
+    """Write ``run.json``, whole or not at all.
+
+    Settings that JSON does not know are stored as their `str`; non-finite numbers as
+    ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``, since JSON has none.
+    """
+    document = {"schema": SCHEMA_VERSION} | {
+        field.name: _plain(getattr(header, field.name)) for field in fields(Header)
+    }
+    unfinished = directory / f"{HEADER}.part"
+    unfinished.write_text(json.dumps(document, indent=2) + "\n", encoding="ascii")
+    unfinished.replace(directory / HEADER)
+
+
+def read_header(directory: Path) -> Header | None:
+    """The header of a run, `None` if it has lost its ``run.json``.
+
+    Raises:
+        RunError: if the file cannot be read, or is not a header.
+    """
+    path = directory / HEADER
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_LARGEST + 1)
+        if len(raw) > _LARGEST:
+            raise ValueError(f"it is larger than {_LARGEST >> 20} MiB")
+        return _header(json.loads(raw))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(
+            f"{path} is not the header of a run ({error}); "
+            f"restore it, or move it away to read the run without its settings"
+        ) from error
+
+
+def _plain(value: object) -> object:
+    """`value` in terms of JSON."""
+    if value is None or isinstance(value, bool | str | int):
+        return value
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        return "NaN" if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"
+    if isinstance(value, Mapping):
+        mapping = cast(Mapping[object, object], value)
+        return {str(key): _plain(entry) for key, entry in mapping.items()}
+    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, bytes):
+        return [_plain(entry) for entry in cast(Sequence[object], value)]
+    return str(value)
+
+
+def _header(document: Any) -> Header:
+    """The header in a parsed ``run.json``; what it does not mention is default."""
+    if not isinstance(document, dict):
+        raise ValueError("it is not a JSON object")
+    given = cast(dict[str, object], document)
+    default = Header()
+    known: dict[str, Any] = {}
+    for field in fields(Header):
+        expected: type[object] = type(getattr(default, field.name))
+        value = given.get(field.name, getattr(default, field.name))
+        if expected is tuple and isinstance(value, list):
+            value = tuple(str(entry) for entry in cast(list[object], value))
+        if type(value) is not expected:
+            raise ValueError(f"{field.name!r} is a {type(value).__name__}")
+        known[field.name] = value
+    return Header(**known)

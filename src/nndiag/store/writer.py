@@ -1,0 +1,296 @@
+"""Write a run while it trains, and never end the training over it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from nndiag.errors import RunError
+from nndiag.records import QUANTITIES, Header, Readings, Site, Status, StepRecord
+from nndiag.store.header import write_header
+from nndiag.store.samples import Samples
+from nndiag.store.schema import DATABASE, SCHEMA_VERSION, TABLES, number, text
+
+_COMMIT_SECONDS = 0.5
+_COMMIT_STEPS = 100
+_INSERT_READING = (
+    f"INSERT OR REPLACE INTO reading VALUES ({', '.join('?' * (3 + len(QUANTITIES)))})"
+)
+
+
+def create(path: Path, header: Header) -> Writer:
+    """Make a run directory and open it for writing.
+
+    Args:
+        path: the directory; it must not exist yet, or be empty. Missing parents
+            are made.
+        header: what is run; stored as ``run.json``.
+
+    Returns:
+        The writer of this run, whose status is ``"running"`` until it is closed.
+
+    Raises:
+        RunError: if something stands at `path` already, or it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from nndiag.store import read
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     writer = create(Path(folder, "run-1"), Header(seed=7))
+        ...     writer.add(StepRecord(step=0, seconds=0.1, loss=2.3, metrics={}))
+        ...     writer.close("finished")
+        ...     run = read(Path(folder, "run-1"))
+        >>> run.status, run.header.seed, run.loss.tolist()
+        ('finished', 7, [2.3])
+    """
+    try:
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            raise RunError(
+                f"{path} already exists and is never overwritten; "
+                f"choose another directory, or remove it first"
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        write_header(path, header)
+        return Writer(path, _create_database(path / DATABASE))
+    except (OSError, sqlite3.Error) as error:
+        raise RunError(
+            f"{path} cannot be written ({error}); choose another directory"
+        ) from error
+
+
+def _create_database(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("BEGIN")
+        for statement in TABLES.values():
+            connection.execute(statement)
+        connection.execute(
+            "INSERT INTO status VALUES (1, 'running', ?, ?)",
+            (os.getpid(), text(platform.node())),
+        )
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.commit()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+class Writer:
+    """Stores a run step by step; made by `create`.
+
+    Any thread may call it. What was added is committed after 100 steps or half a
+    second, whichever comes first, so a killed process loses no more than that.
+
+    No method raises: what cannot be stored is left out, `lost` says so, and the
+    training goes on. After an error of the database (a full disk) nothing more is
+    stored; what was committed before stays readable.
+
+    Attributes:
+        path: the run directory.
+        lost: what could not be stored and why, in one sentence; `None` while nothing
+            was lost.
+    """
+
+    path: Path
+    lost: str | None
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self.lost = None
+        self._connection: sqlite3.Connection | None = connection
+        self._stopped = False
+        self._lock = threading.Lock()
+        self._sites: dict[str, int] = {}
+        self._samples = Samples()
+        self._uncommitted_steps = 0
+        self._closed = threading.Event()
+        # The last steps must be committed though no further step may come.
+        threading.Thread(
+            target=self._commit_regularly, name="nndiag-store", daemon=True
+        ).start()
+
+    def add(self, record: StepRecord) -> None:
+        """Store one step; a step with the same number is replaced."""
+
+        def insert(connection: sqlite3.Connection) -> None:
+            self._insert(connection, record)
+            self._uncommitted_steps += 1
+            if self._uncommitted_steps >= _COMMIT_STEPS:
+                self._commit(connection)
+
+        self._attempt(f"Step {record.step}", insert)
+
+    def evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Store held-out metrics, measured after `step`."""
+
+        def insert(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "INSERT OR REPLACE INTO evaluation VALUES (?, ?, ?)",
+                [(text(name), step, number(value)) for name, value in metrics.items()],
+            )
+
+        self._attempt(f"The evaluation after step {step}", insert)
+
+    def note(self, sentence: str) -> None:
+        """Store what could not be seen or was lost; the same sentence only once."""
+
+        def insert(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT OR IGNORE INTO note (sentence) VALUES (?)", (text(sentence),)
+            )
+
+        self._attempt("A note", insert)
+
+    def flush(self) -> None:
+        """Commit what was added so far."""
+        self._attempt("The last steps", self._commit)
+
+    def close(self, status: Status) -> None:
+        """Say how the run ended, and leave a single database file behind.
+
+        What is called after the first `close` does nothing.
+        """
+        self.flush()
+        with self._lock:
+            self._closed.set()
+            connection, self._connection = self._connection, None
+            if connection is None:
+                return
+            with suppress(sqlite3.Error):
+                if self.lost is not None:
+                    connection.execute(
+                        "INSERT OR IGNORE INTO note (sentence) VALUES (?)",
+                        (text(self.lost),),
+                    )
+                connection.execute(
+                    "UPDATE status SET status = ?, process = NULL, host = NULL",
+                    (status,),
+                )
+                connection.commit()
+                # Without its WAL the file opens on read-only media too. A reader
+                # that looks on just now prevents it; the WAL serves as well.
+                connection.execute("PRAGMA busy_timeout = 0")
+                connection.execute("PRAGMA journal_mode = DELETE")
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def _attempt(self, what: str, act: Callable[[sqlite3.Connection], None]) -> None:
+        """Run `act` alone; if it fails, remember what was lost."""
+        with self._lock:
+            connection = self._connection
+            if connection is None or self._stopped:
+                return
+            try:
+                act(connection)
+            except sqlite3.Error as error:
+                self._stop(connection, what, error)
+            # Law three, fail open: no record, whatever is in it, ends a training run.
+            except Exception as error:
+                self.lost = (
+                    f"{what} could not be stored ({type(error).__name__}: {error})."
+                )
+
+    def _stop(
+        self, connection: sqlite3.Connection, what: str, error: sqlite3.Error
+    ) -> None:
+        """Keep what can be kept and store nothing more."""
+        self._stopped = True
+        self.lost = (
+            f"{what} could not be stored and recording has stopped: "
+            f"{error}; the training goes on."
+        )
+        try:
+            connection.commit()
+        except sqlite3.Error:
+            with suppress(sqlite3.Error):
+                connection.rollback()
+
+    def _commit_regularly(self) -> None:
+        while not self._closed.wait(_COMMIT_SECONDS):
+            self.flush()
+
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        if connection.in_transaction:
+            self._samples.insert(connection)
+            connection.commit()
+        self._uncommitted_steps = 0
+
+    def _insert(self, connection: sqlite3.Connection, record: StepRecord) -> None:
+        step, seconds, loss, metrics, readings = record
+        if readings is not None:
+            self._insert_readings(connection, step, readings)
+        if metrics:
+            connection.executemany(
+                "INSERT OR REPLACE INTO metric VALUES (?, ?, ?)",
+                [(text(name), step, number(value)) for name, value in metrics.items()],
+            )
+        connection.execute(
+            "INSERT OR REPLACE INTO step VALUES (?, ?, ?)",
+            (step, number(seconds), None if loss is None else number(loss)),
+        )
+
+    def _insert_readings(
+        self, connection: sqlite3.Connection, step: int, readings: Readings
+    ) -> None:
+        roles = {
+            "value": readings.value,
+            "cotangent": readings.cotangent,
+            "parameter": readings.parameter,
+            "gradient": readings.gradient,
+            "update": readings.update,
+        }
+        rows = [
+            (
+                step,
+                self._identify(connection, site),
+                role,
+                *(None if cell is None else number(cell) for cell in stats[:-1]),
+            )
+            for role, by_site in roles.items()
+            for site, stats in by_site.items()
+        ]
+        finite = float(readings.finite) == 1.0
+        self._samples.keep(
+            step,
+            {
+                self._sites[text(site)]: stats.sample
+                for site, stats in readings.value.items()
+                if stats.sample is not None
+            },
+        )
+        connection.executemany(_INSERT_READING, rows)
+        # Last: a step counts as recorded once all its readings are there.
+        connection.execute(
+            "INSERT OR REPLACE INTO recorded VALUES (?, ?)", (step, finite)
+        )
+
+    def _identify(self, connection: sqlite3.Connection, site: Site) -> int:
+        """The number of `site` in the database; a new one is stored."""
+        key = text(site)
+        if key not in self._sites:
+            number = len(self._sites)
+            connection.execute(
+                "INSERT OR IGNORE INTO site VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    number,
+                    key,
+                    site.kind,
+                    text(site.scope),
+                    text(site.function),
+                    site.order,
+                    site.dtype,
+                    str([int(length) for length in site.shape]),
+                    text(site.file),
+                    site.line,
+                ),
+            )
+            self._sites[key] = number
+        return self._sites[key]

@@ -80,7 +80,9 @@ def main() -> None:
     try:
         import torch
     except ImportError:
-        sys.exit("error: PyTorch is not installed; pip install torch to compare with it")
+        sys.exit(
+            "error: PyTorch is not installed; pip install torch to compare with it"
+        )
     torch.set_num_threads(THREADS)
     target = Classifier(SETTINGS)
     batches = jax.tree.map(lambda x: x[:STEPS], target.epoch(jax.random.key(1)))
@@ -96,9 +98,12 @@ def main() -> None:
         pairs.append((times[ours], times[theirs]))
     ratios = [jax_time / torch_time for jax_time, torch_time in pairs]
     low, middle, high = statistics.quantiles(ratios, n=4)
-    jax_time, torch_time = (statistics.median(times) for times in zip(*pairs))
-    print(f"JAX {jax.__version__}: {1e3 * jax_time / STEPS:.2f} ms per step")
-    print(f"PyTorch {torch.__version__}: {1e3 * torch_time / STEPS:.2f} ms per step")
+    for name, times in zip(
+        (f"JAX {jax.__version__}", f"PyTorch {torch.__version__}"),
+        zip(*pairs, strict=True),
+        strict=True,
+    ):
+        print(f"{name}: {1e3 * statistics.median(times) / STEPS:.2f} ms per step")
     print(f"ratio, median of {PAIRS} pairs: {middle:.3f} ({low:.3f} to {high:.3f})")
 
 

@@ -63,7 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         target = build_target(
-            options.preset, options.assignments, data=options.data, epochs=options.epochs
+            options.preset,
+            options.assignments,
+            data=options.data,
+            epochs=options.epochs,
         )
         for epoch in train(target, jax.random.key(options.seed)):
             print(

@@ -6,6 +6,8 @@ layer computes under a `jax.named_scope` of its own name.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import jax
 
 from mnist_model.initialisation import INITIALISERS
@@ -15,7 +17,7 @@ Params = dict[str, dict[str, jax.Array]]
 
 SIDE = 28
 CLASSES = 10
-KERNEL = 5
+KERNEL = 3
 
 
 def layer_shapes(settings: Settings) -> dict[str, tuple[int, ...]]:
@@ -38,7 +40,7 @@ def layer_shapes(settings: Settings) -> dict[str, tuple[int, ...]]:
         }
     sizes = [SIDE * SIDE, *[width] * settings.depth, CLASSES]
     names = [f"hidden_{layer + 1}" for layer in range(settings.depth)] + ["output"]
-    return dict(zip(names, zip(sizes, sizes[1:], strict=False), strict=True))
+    return dict(zip(names, pairwise(sizes), strict=True))
 
 
 def initialise(key: jax.Array, settings: Settings) -> Params:

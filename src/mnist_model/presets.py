@@ -7,7 +7,7 @@ from mnist_model.settings import Settings
 PRESETS: dict[str, Settings] = {
     # Sigmoid on sigmoid, from wide normal weights: the gradient vanishes.
     "deep-sigmoid": Settings(
-        depth=8,
+        depth=10,
         width=16,
         activation="sigmoid",
         initialisation="normal",
@@ -29,8 +29,9 @@ PRESETS: dict[str, Settings] = {
         bias_scale=1.0,
         loss="squared",
         optimizer="adam",
-        learning_rate=0.02,
-        epochs=20,
+        learning_rate=0.01,
+        batch_size=32,
+        epochs=30,
     ),
     "relu": Settings(
         depth=2,
@@ -39,20 +40,20 @@ PRESETS: dict[str, Settings] = {
         initialisation="he",
         output_scale=0.3,
         optimizer="momentum",
-        learning_rate=0.03,
-        schedule="cosine",
+        learning_rate=0.02,
         epochs=5,
+        input_scaling="standard",
     ),
     "tanh": Settings(
         depth=2,
         width=256,
         activation="tanh",
-        initialisation="glorot",
+        initialisation="lecun",
         output_scale=0.3,
         optimizer="momentum",
-        learning_rate=0.03,
-        schedule="cosine",
+        learning_rate=0.02,
         epochs=5,
+        input_scaling="standard",
     ),
     "cnn": Settings(
         model="cnn",
@@ -60,8 +61,8 @@ PRESETS: dict[str, Settings] = {
         initialisation="he",
         output_scale=0.3,
         optimizer="momentum",
-        learning_rate=0.03,
-        schedule="cosine",
+        learning_rate=0.02,
         epochs=5,
+        input_scaling="standard",
     ),
 }

@@ -86,7 +86,7 @@ class Settings:
     model: Model = "mlp"
     depth: int = _number(2)
     width: int = _number(128, least=1)
-    channels: int = _number(16, least=1)
+    channels: int = _number(8, least=1)
     activation: Activation = "relu"
     output_activation: Activation = "identity"
     initialisation: Initialisation = "he"
@@ -139,6 +139,8 @@ def _checked(knob: dataclasses.Field[Any], kind: Any, value: Any) -> Any:
             raise SettingsError(f"{knob.name}={value!r} {unknown(str(value), choices)}")
         return value
     if kind is str:
+        if not isinstance(value, (str, os.PathLike)):
+            raise SettingsError(f"{knob.name}={value!r} is not a path")
         return os.fspath(value)
     return _checked_number(knob, kind, value)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -63,7 +63,7 @@ def take_step(
     updates, optimizer_state = optimizer.update(
         gradients, state.optimizer_state, state.params
     )
-    params = optax.apply_updates(state.params, updates)
+    params = cast(Params, optax.apply_updates(state.params, updates))
     return (
         State(params, optimizer_state, state.step + 1),
         {"loss": loss, "accuracy": accuracy},
@@ -71,9 +71,7 @@ def take_step(
 
 
 @partial(jax.jit, static_argnames="batch_size")
-def shuffle_into_batches(
-    key: jax.Array, examples: Batch, *, batch_size: int
-) -> Batch:
+def shuffle_into_batches(key: jax.Array, examples: Batch, *, batch_size: int) -> Batch:
     """All examples in random order, stacked [steps, batch, …], without the last few.
 
     An incomplete batch at the end is dropped; the next shuffle leaves out others.

@@ -1,1 +1,46 @@
-"""A debugger for neural-network training in JAX."""
+"""nndiag: a debugger for neural-network training in JAX.
+
+::
+
+    watched = jax.jit(nndiag.watch(train_step))
+    with nndiag.record("reports/run-1", every=10) as run:
+        for step, batch in enumerate(batches):
+            (state, metrics), readings = watched(state, batch)
+            run.log(step, readings, metrics)
+    for finding in run.diagnose():
+        print(finding)
+
+Names are loaded when first used, so that reading a stored run needs no JAX.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nndiag.probes import tap as tap
+    from nndiag.probes import value_and_grad as value_and_grad
+    from nndiag.probes import watch as watch
+    from nndiag.rules import explain as explain
+    from nndiag.session import record as record
+    from nndiag.store import read as load
+
+_HOMES = {
+    "explain": ("nndiag.rules", "explain"),
+    "load": ("nndiag.store", "read"),
+    "record": ("nndiag.session", "record"),
+    "tap": ("nndiag.probes", "tap"),
+    "target": ("nndiag.session", "target"),
+    "value_and_grad": ("nndiag.probes", "value_and_grad"),
+    "watch": ("nndiag.probes", "watch"),
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nndiag' has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    return getattr(importlib.import_module(module), attribute)

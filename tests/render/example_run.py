@@ -1,7 +1,8 @@
-"""Two runs made by hand: a deep sigmoid network that cannot learn, and a healthy one."""
+"""Runs made by hand: a deep sigmoid network that cannot learn, and a healthy one."""
 
 from __future__ import annotations
 
+from dataclasses import replace as replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ def sites(function: str = "sigmoid", depth: int = HIDDEN) -> tuple[Site, ...]:
     for layer in range(1, depth + 2):
         scope = f"hidden_{layer}" if layer <= depth else "output"
         order = 10 * layer
-        for place, (name, shape) in enumerate((("weight", (512, 512)), ("bias", (512,)))):
+        for place, (name, shape) in enumerate(
+            (("weight", (512, 512)), ("bias", (512,)))
+        ):
             found.append(
                 Site(
                     f"{scope}/{name}",
@@ -78,7 +81,7 @@ def sick_run(
         behind = depth + 1 - layer
         gradient = 3e-2 * 10.0 ** -float(behind)
         if site.kind == "activation":
-            share = 0.62 + 0.02 * layer + 0.05 * recorded / steps
+            share = min(0.62 + 0.02 * layer, 0.9) + 0.05 * recorded / steps
             readings["value", "saturated", site] = share + 0.01 * noisy(1.0)
             readings["value", "slope", site] = noisy(0.04, 0.02)
             readings["cotangent", "norm", site] = noisy(gradient)
@@ -144,12 +147,12 @@ def sick_run(
         finite=np.ones(shape, bool),
         readings=readings,
         samples=samples,
-        notes=("The body of one custom_vjp_call was evaluated whole; it has no sites.",),
+        notes=("The body of one custom_vjp_call was evaluated whole: no sites.",),
     )
 
 
 def findings(run: Run) -> tuple[Finding, ...]:
-    """What rules would say of the sick run: a cause with its symptoms, and a warning."""
+    """What rules would say of the sick run: a cause with symptoms, and a warning."""
     activations = run.of_kind("activation")
     weights = tuple(s for s in run.of_kind("parameter") if s.endswith("weight"))
     last = int(run.recorded[-1])
@@ -221,9 +224,9 @@ def findings(run: Run) -> tuple[Finding, ...]:
                 source="the largest slope of a sigmoid",
             ),
         ),
-        cause="Each sigmoid passes on σ′(z) times the gradient. At best σ′ is 1/4; here "
-        "71 % of the units are saturated from the initial weights on and the mean slope "
-        "is 0.04, so hidden_1 learns a million times slower than the output.",
+        cause="Each sigmoid passes on σ′(z) times the gradient. At best σ′ is 1/4; "
+        "here 71 % of the units are saturated from the initial weights on and the mean "
+        "slope is 0.04, so hidden_1 learns a million times slower than the output.",
         remedies=(
             "Use relu with He initialisation: nndiag run --set activation=relu "
             "--set init=he",
@@ -245,7 +248,10 @@ def findings(run: Run) -> tuple[Finding, ...]:
         last_step=0,
         evidence=(
             Evidence(
-                quantity="first loss over ln C", value=1.22, threshold=1.1, source="ln C"
+                quantity="first loss over ln C",
+                value=1.22,
+                threshold=1.1,
+                source="ln C",
             ),
         ),
         cause="The output weights are so large that the first guesses are confident.",
@@ -342,7 +348,9 @@ def step_records(run: Run) -> list[StepRecord]:
 def _readings(run: Run, index: int) -> Readings:
     fields: dict[str, dict[Site, dict[str, float]]] = {}
     for (role, quantity, site), series in run.readings.items():
-        fields.setdefault(role, {}).setdefault(site, {})[quantity] = float(series[index])
+        fields.setdefault(role, {}).setdefault(site, {})[quantity] = float(
+            series[index]
+        )
     stats = {
         role: {site: TensorStats(**values) for site, values in found.items()}
         for role, found in fields.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ def read_archive(path: Path) -> list[np.ndarray]:
                     " an archive in the format of Keras' mnist.npz is needed"
                 )
         with np.load(path, allow_pickle=False) as arrays:
-            return [arrays[name] for name in ARRAYS]
+            return [_array(arrays, name) for name in ARRAYS]
     except DataError:
         raise
     except (
@@ -46,3 +47,10 @@ def read_archive(path: Path) -> list[np.ndarray]:
     ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"cannot read {path}: {reason}; fetch it again") from error
+
+
+def _array(arrays: Mapping[str, object], name: str) -> np.ndarray:
+    array = arrays[name]
+    if not isinstance(array, np.ndarray):  # NumPy hands over other members as bytes
+        raise ValueError(f"{name} is no array")
+    return array

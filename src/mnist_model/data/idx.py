@@ -19,6 +19,7 @@ import numpy as np
 from mnist_model.errors import DataError
 
 UNSIGNED_BYTE = 8
+LARGEST = 1 << 30  # bytes; the training images of MNIST are 47 million
 GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -56,6 +57,10 @@ def _parse(stream: IO[bytes], path: Path, axes: int) -> np.ndarray:
         raise DataError(f"{path} is truncated within its header; fetch it again")
     shape = struct.unpack(f">{axes}I", header)
     size = math.prod(shape)
+    if size > LARGEST:
+        raise DataError(
+            f"{path} announces {size} bytes of data, implausibly many; fetch it again"
+        )
     elements = stream.read(size)
     if len(elements) < size:
         raise DataError(

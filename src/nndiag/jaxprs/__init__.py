@@ -1,0 +1,1 @@
+"""How to walk and rewrite a JAX program."""

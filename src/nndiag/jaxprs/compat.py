@@ -190,3 +190,21 @@ def retrace(jaxpr: Jaxpr, fun: Callable[..., list[Any]]) -> Jaxpr:
         for variable in open_jaxpr(jaxpr).invars
     ]
     return like(jaxpr, trace(fun, *inputs))
+
+
+def debug_nans_is_dead() -> bool:
+    """Whether `jax_debug_nans` is on but no longer checks what is compiled.
+
+    Since JAX 0.8, leaving any `jax.debug_nans(...)` context, which JAX itself does
+    while tracing `jnp.var`, a `relu` or the gradient of a scan, overwrites this
+    thread's check with "none".
+    """
+    if not jax.config.jax_debug_nans:
+        return False
+    hook = _api._post_hook_state
+    return hook.get_local() is None and hook.get_global() is not None
+
+
+def revive_debug_nans() -> None:
+    """Undoes what `debug_nans_is_dead` describes, for this thread."""
+    _api._post_hook_state.set_local(_config.config_ext.unset)

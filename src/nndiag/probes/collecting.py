@@ -125,8 +125,8 @@ class Collector:
                 stats = statistics.describe_value(mark, level, value, *riders)
                 harvest.put("value", site, stats)
         elif mark.role == "parameter":
-            if level.updates or level.overflow:
-                stats = statistics.describe_parameter(level, value)
+            if level.updates:
+                stats = statistics.describe_parameter(value)
                 harvest.put("parameter", site, stats)
         elif mark.role in ("cotangent", "gradient"):
             stats = statistics.describe_derivative(mark, level, value)

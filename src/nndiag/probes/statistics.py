@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import jax
@@ -26,46 +25,35 @@ def describe_value(mark: Mark, level: Level, value: Any, *riders: Any) -> Tensor
         value: the array.
         *riders: the pre-activation, for an activation.
     """
-    value = _float32(value)
+    value = _wide(value)
     if not level.saturation:
-        return TensorStats(largest=_largest(value) if level.overflow else None)
-    units = jnp.moveaxis(value, mark.unit_axis, -1) if value.ndim else value[None]
-    rows = units.reshape(-1, units.shape[-1])  # (batch, units)
-    count = rows.size
+        return TensorStats(largest=_largest(value))
     # Moments are taken about one element: exact where the mean is far from zero.
-    pivot = rows[0, 0]
-    shifted = rows - pivot
-    first = shifted.sum(0).sum() / count
-    second = jnp.square(shifted).sum(0).sum() / count
-    mean = pivot + first
-    variance = jnp.maximum(second - first * first, 0)
-    zeros = (rows == 0).sum(0)  # (units,)
+    pivot = value[(0,) * value.ndim]
+    shifted = value - pivot
+    first, second = shifted.mean(), jnp.square(shifted).mean()
+    mean, variance = pivot + first, jnp.maximum(second - first * first, 0)
     stats = TensorStats(
         mean=mean,
         std=jnp.sqrt(variance),
-        norm=jnp.sqrt(count * (variance + mean * mean)),
-        largest=jnp.abs(rows).max(0).max(),
-        zero=zeros.sum() / count,
+        norm=jnp.sqrt(value.size * (variance + mean * mean)),
+        largest=_largest(value),
+        zero=_share(value == 0),
         sample=_sample(value),
     )
     if mark.site.kind != "activation":
         return stats
-    dead = (zeros == rows.shape[0]).mean()
-    flat = flatness(mark.site.function, value, _float32(riders[0]))
+    flat = flatness(mark.site.function, value, _wide(riders[0]))
     if flat is None:
-        return stats._replace(
-            saturated=jnp.zeros(()), dead_units=dead, saturated_units=jnp.zeros(())
-        )
-    slope, saturated = (
-        jnp.moveaxis(x, mark.unit_axis, -1).reshape(rows.shape) for x in flat
-    )
-    per_unit = saturated.sum(0)  # (units,)
-    fully = (per_unit == rows.shape[0]).mean()
+        return stats._replace(saturated=jnp.zeros(()), saturated_units=jnp.zeros(()))
+    slope, saturated = flat
+    batch = tuple(a for a in range(value.ndim) if a != value.ndim + mark.unit_axis)
+    units = _share(saturated.all(batch))
     return stats._replace(
-        saturated=per_unit.sum() / count,
-        slope=slope.sum(0).sum() / count,
-        dead_units=fully if ACTIVATIONS[mark.site.function].flat_at_zero else dead,
-        saturated_units=fully,
+        saturated=_share(saturated),
+        slope=slope.mean(),
+        dead_units=units if ACTIVATIONS[mark.site.function].flat_at_zero else None,
+        saturated_units=units,
     )
 
 
@@ -75,23 +63,17 @@ def describe_derivative(mark: Mark, level: Level, value: Any) -> TensorStats:
     Per-example gradients (a `jax.vmap` inside the watch) are averaged first, as the
     step will do.
     """
-    value = _float32(value)
+    value = _wide(value)
     if mark.role == "gradient":
         for _ in range(mark.batched):
             value = value.mean(0)
-    stats = TensorStats(norm=norm(value), largest=_largest(value))
-    if not level.gradients:
-        return stats
-    return stats._replace(zero=_flat(value == 0).sum(0).sum() / max(value.size, 1))
+    largest = _largest(value) if level.gradients or level.overflow else None
+    return TensorStats(norm=norm(value), largest=largest)
 
 
-def describe_parameter(level: Level, value: Any) -> TensorStats:
-    """Norm and largest magnitude of a parameter."""
-    value = _float32(value)
-    return TensorStats(
-        norm=norm(value) if level.updates else None,
-        largest=_largest(value) if level.overflow else None,
-    )
+def describe_parameter(value: Any) -> TensorStats:
+    """Norm of a parameter."""
+    return TensorStats(norm=norm(_wide(value)))
 
 
 def describe_update(before: Any, after: Any, gradient: Any | None) -> TensorStats:
@@ -104,40 +86,37 @@ def describe_update(before: Any, after: Any, gradient: Any | None) -> TensorStat
         after: the parameter θ′ that the step returns.
         gradient: its gradient g, `None` if it is not at hand.
     """
-    update = _float32(after) - _float32(before)
+    update = _wide(after) - _wide(before)
     size = norm(update)
-    stats = TensorStats(norm=size, largest=_largest(update))
     if gradient is None:
-        return stats
-    product = _flat(update * _float32(gradient)).sum(0).sum()
-    scale = size * norm(_float32(gradient))
-    return stats._replace(
-        cosine=jnp.where(scale > 0, -product / jnp.where(scale > 0, scale, 1), 0.0)
-    )
+        return TensorStats(norm=size)
+    gradient = _wide(gradient)
+    scale = size * norm(gradient)
+    cosine = -(update * gradient).sum() / jnp.where(scale > 0, scale, 1)
+    return TensorStats(norm=size, cosine=jnp.where(scale > 0, cosine, 0.0))
 
 
 def norm(value: Any) -> Any:
     """Euclidean norm √Σx²."""
-    return jnp.sqrt(jnp.square(_flat(value)).sum(0).sum())
+    return jnp.sqrt(jnp.square(value).sum())
 
 
 def _largest(value: Any) -> Any:
     """Largest magnitude; NaN if there is a NaN."""
-    return jnp.abs(_flat(value)).max(0, initial=0).max()
+    return jnp.abs(value).max()
 
 
-def _flat(value: Any) -> Any:
-    """The array as rows of up to 512: on CPU, sums over rows run in parallel lanes."""
-    return value.reshape(-1, math.gcd(value.size, 512) or 1)
+def _share(condition: Any) -> Any:
+    return condition.mean(dtype=jnp.float32)
 
 
-def _float32(value: Any) -> Any:
-    """Statistics accumulate in float32, whatever the array's own type."""
-    return jax.lax.stop_gradient(jnp.asarray(value, jnp.float32))
+def _wide(value: Any) -> Any:
+    """The array in float32 at least, so that statistics accumulate in it."""
+    wide = jnp.promote_types(jnp.result_type(value), jnp.float32)
+    return jax.lax.stop_gradient(jnp.asarray(value, wide))
 
 
 def _sample(value: Any) -> Any:
     """Evenly strided elements; the odd stride does not keep step with the units."""
     stride = max(value.size // SAMPLE_SIZE, 1) | 1
-    flat = value.reshape(-1)[::stride]
-    return flat[:SAMPLE_SIZE]
+    return value.reshape(-1)[::stride][:SAMPLE_SIZE]

@@ -222,12 +222,13 @@ class _Survey:
     ) -> None:
         """Remembers the last `x` of an `exp(x - max x)` that the gradient reaches."""
         name = equation.primitive.name
-        derived = any(a in maxima for a in equation.invars if not compat.is_literal(a))
+        atoms = [a for a in equation.invars if not compat.is_literal(a)]
+        derived = [a for a in atoms if a in maxima]
         if name == "reduce_max" or (derived and name not in {"sub", "exp"}):
             maxima.update(equation.outvars)
-        if name != "sub" or not derived or compat.is_literal(equation.invars[0]):
+        if name != "sub" or len(atoms) != 2 or derived != atoms[1:]:
             return
-        logits = equation.invars[0]
+        logits = atoms[0]
         if len(logits.aval.shape) >= 1 and known[logits].trained:
             self.softmax = _Softmax(path, logits, self.order, location, known[logits])
 

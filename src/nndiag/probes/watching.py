@@ -16,7 +16,7 @@ from nndiag.jaxprs.marks import Mark, place
 from nndiag.probes.collecting import Collector, Harvest
 from nndiag.probes.level import Level, level_of
 from nndiag.probes.marking import marked_vjp
-from nndiag.probes.partition import Partition
+from nndiag.probes.partition import Partition, is_array
 from nndiag.records import Readings, Site, TensorStats
 
 
@@ -109,7 +109,7 @@ def _readings(harvest: Harvest) -> Readings:
     stats = harvest.stats
     finite = [jnp.isfinite(loss) for loss in harvest.losses]
     for role in ("gradient", "update"):
-        finite += [jnp.isfinite(s.largest) for s in stats[role].values()]
+        finite += [jnp.isfinite(s.norm) for s in stats[role].values()]
     return Readings(
         loss=harvest.losses[0] if harvest.losses else None,
         finite=functools.reduce(jnp.logical_and, finite).astype(jnp.float32),
@@ -158,6 +158,7 @@ def _alike(leaves: Sequence[Any], others: Sequence[Any]) -> bool:
     return all(
         jnp.shape(a) == jnp.shape(b) and jnp.result_type(a) == jnp.result_type(b)
         for a, b in zip(leaves, others, strict=True)
+        if is_array(a) and is_array(b)
     )
 
 

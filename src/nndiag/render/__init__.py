@@ -1,0 +1,31 @@
+"""A report as a page, as pictures, on a terminal, as JSON.
+
+Names are imported when they are asked for: Matplotlib and Jinja cost half a second,
+and the terminal needs neither.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nndiag.render.console import show as show
+    from nndiag.render.figures import save_figures as save_figures
+    from nndiag.render.json import findings_json as findings_json
+    from nndiag.render.live import LiveView as LiveView
+    from nndiag.render.page import html as html
+
+_HOMES = {
+    "LiveView": "live",
+    "findings_json": "json",
+    "html": "page",
+    "save_figures": "figures",
+    "show": "console",
+}
+
+__all__ = ["LiveView", "findings_json", "html", "save_figures", "show"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -5,6 +5,7 @@ Every renderer lowers the same blocks; tables carry text, pictures carry numbers
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -131,6 +132,7 @@ class Report:
         facts: what was run, for how long, and how it ended.
         sections: the rest; a section with nothing to say is absent.
         layers: the numbers behind the layer table.
+        marks: for each layer, the verdict on its numbers, by field of `LayerRow`.
     """
 
     title: str
@@ -138,6 +140,7 @@ class Report:
     facts: KeyValues
     sections: tuple[Section, ...]
     layers: tuple[LayerRow, ...]
+    marks: tuple[Mapping[str, Level], ...]
 
     def section(self, name: str) -> Section | None:
         """The section of that name, if there is one."""

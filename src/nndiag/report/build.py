@@ -67,6 +67,7 @@ def build(run: Run, findings: Sequence[Finding]) -> Report:
         facts=KeyValues(tuple(_facts(run))),
         sections=tuple(section for section in sections if section is not None),
         layers=rows,
+        marks=tuple(_marks(row, tuple(_flatten(findings))) for row in rows),
     )
 
 
@@ -97,7 +98,7 @@ def _facts(run: Run) -> Iterable[tuple[str, str]]:
     optional = (
         ("Device", header.device),
         ("Seed", str(header.seed)),
-        ("Started", header.started),
+        ("Started", header.started[:16].replace("T", " ")),
         ("Source revision", header.git[:12]),
         ("Command", header.command),
     )
@@ -123,13 +124,13 @@ def _table(rows: Sequence[LayerRow], findings: Sequence[Finding]) -> Table:
     ]
 
     def cell(row: LayerRow, column: _Column) -> Cell:
-        _, field, write, by = column
+        _, field, write, _ = column
         change: Change = getattr(row, field)
         if not _known(change):
             return Cell("–")
         first, last = write(change.first), write(change.last)
         text = first if first == last else f"{first} → {last}"
-        return Cell(text, _level(row, by, flat))
+        return Cell(text, _marks(row, flat).get(field))
 
     return Table(
         columns=("Layer", "Activation", *(heading for heading, *_ in columns)),
@@ -156,14 +157,14 @@ def _flatten(findings: Iterable[Finding]) -> Iterable[Finding]:
         yield from _flatten(finding.symptoms)
 
 
-def _level(
-    row: LayerRow, pictures: frozenset[str], findings: Sequence[Finding]
-) -> Severity | None:
-    """The worst severity of a finding about this number of this layer."""
-    found = {
-        finding.severity
-        for finding in findings
-        if finding.picture in pictures and set(finding.sites) & set(row.sites)
+def _marks(row: LayerRow, findings: Sequence[Finding]) -> dict[str, Severity]:
+    """For each number of a layer, the worst severity of the findings about it."""
+    order: tuple[Severity, ...] = ("info", "warning", "error")
+    about = [finding for finding in findings if set(finding.sites) & set(row.sites)]
+    return {
+        field: finding.severity
+        for severity in order
+        for finding in about
+        for _, field, _, pictures in _COLUMNS
+        if finding.severity == severity and finding.picture in pictures
     }
-    order: tuple[Severity, ...] = ("error", "warning", "info")
-    return next((severity for severity in order if severity in found), None)

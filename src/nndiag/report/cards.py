@@ -32,7 +32,7 @@ def deal(
             name=printable(finding.name).replace("_", " "),
             title=printable(finding.title),
             severity=finding.severity,
-            confidence=f"{percent(finding.confidence)} sure",
+            confidence=_sure(finding.confidence),
             where=_where(finding.sites),
             lines=_unique(site.location for site in finding.sites),
             when=_when(finding),
@@ -45,6 +45,12 @@ def deal(
         )
 
     return tuple(card(finding) for finding in findings)
+
+
+def _sure(confidence: float) -> str:
+    # a rule never knows for certain, whatever the rounding
+    text = "more than 99 %" if confidence > 0.99 else percent(confidence)
+    return f"{text} sure"
 
 
 def _where(sites: Sequence[Site]) -> str:

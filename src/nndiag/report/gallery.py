@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,9 +28,10 @@ from nndiag.report.picture import (
 )
 from nndiag.report.thin import thin, thin_columns
 from nndiag.report.units import printable
+from nndiag.rules.thresholds import UPDATE_LARGE, UPDATE_SMALL
 
-UPDATE_BAND = (1e-4, 1e-1)
-"""Update-to-weight ratios at which training is usually healthy (TheDeepChecker)."""
+UPDATE_BAND = (UPDATE_SMALL, UPDATE_LARGE)
+"""Update-to-weight ratios at which training is usually healthy."""
 
 UPDATE_GUIDE = 1e-3
 """The update-to-weight ratio that practice aims at (Karpathy, 2015, CS231n)."""
@@ -56,7 +58,8 @@ def gather(run: Run) -> dict[str, Picture]:
 def _loss(run: Run) -> Picture | None:
     if not len(run.steps):
         return None
-    lines = [_line("training", run.steps, run.loss)]
+    lines = _training(run)
+    smooth = " Thin: every step; thick: its moving mean." if len(lines) > 1 else ""
     for name, (steps, values) in run.evaluations.items():
         if "loss" in name.lower() and len(steps):
             label = f"held-out {printable(name)}"
@@ -64,12 +67,27 @@ def _loss(run: Run) -> Picture | None:
     return Series(
         name="loss",
         title="Loss over steps",
-        hint="It should fall, quickly at first, and then level off.",
+        hint=f"It should fall, then level off.{smooth}",
         alternative=alternative.loss(run),
         lines=tuple(lines),
         quantity="loss",
         broken=run.steps[~np.isfinite(run.loss)],
     )
+
+
+def _training(run: Run) -> list[Line]:
+    """The loss of every step and, where it is long and noisy, its moving mean."""
+    raw = _line("training", run.steps, run.loss)
+    finite = np.isfinite(run.loss)
+    steps, values = run.steps[finite], run.loss[finite]
+    window = len(values) // 50
+    if window < 5:
+        return [raw]
+    sums = np.cumsum(np.concatenate([[0.0], values]))
+    means = (sums[window:] - sums[:-window]) / window
+    middle = steps[window // 2 :][: len(means)]
+    every = replace(raw, label="training, every step", style="minor")
+    return [every, _line("training", middle, means)]
 
 
 def _saturation(run: Run) -> Picture | None:
@@ -143,8 +161,7 @@ def _update(run: Run) -> Picture | None:
     return Series(
         name="update",
         title="Update-to-weight ratio of each parameter",
-        hint="How far one step moves a parameter. The shaded band is healthy; "
-        "thin lines are biases and the like.",
+        hint="How far a step moves a parameter. The band is healthy; thin: biases.",
         alternative=alternative.lines(
             "update-to-weight ratio",
             [(printable(site), series) for site, _, series in drawn],
@@ -183,8 +200,7 @@ def _distribution(run: Run) -> Picture | None:
     return Distribution(
         name="distribution",
         title="Activations of each layer",
-        hint="Piles at the ends of the range are saturated units; "
-        "one narrow spike is a collapsed signal.",
+        hint="Piles at the ends are saturated units; one spike is a lost signal.",
         alternative=alternative.distribution(run, first, last),
         rows=tuple(rows),
         first_step=first,
@@ -194,17 +210,19 @@ def _distribution(run: Run) -> Picture | None:
 
 def _headroom(run: Run) -> Picture | None:
     sites = [site for site in run.sites if site.kind != "parameter"]
-    rows = [(printable(site), headroom(run, site)) for site in sites]
+    names = {layer.activation: layer.name for layer in run.layers()}
+    rows = [(printable(names.get(site, site)), headroom(run, site)) for site in sites]
     rows = [(name, series) for name, series in rows if not np.all(np.isnan(series))]
     if not rows:
         return None
     return Series(
         name="headroom",
         title="Headroom before overflow",
-        hint="Each bit is one doubling left before the number type overflows to Inf.",
+        hint="Each bit is one doubling left before a value overflows to Inf, at 0.",
         alternative=alternative.lines("headroom in bits", rows, run.recorded),
         lines=_lines(run, rows),
         quantity="headroom (bits)",
+        floor=0.0,
     )
 
 

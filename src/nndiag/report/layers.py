@@ -16,14 +16,8 @@ import numpy as np
 
 from nndiag.records import Floats, Layer, Role, Run, Site
 from nndiag.report.units import printable
-
-_LARGEST = {
-    "bfloat16": 3.3895313892515355e38,
-    "float8_e4m3fn": 448.0,
-    "float8_e5m2": 57344.0,
-}
-"""Largest finite number of the dtypes that NumPy itself does not know."""
-
+from nndiag.rules.measures import update_ratios
+from nndiag.rules.near_overflow import headroom as bits_left
 
 _COTANGENT: tuple[Role, str] = ("cotangent", "norm")
 
@@ -81,28 +75,20 @@ def gradient_norm(run: Run, layer: Layer) -> Floats:
 
 def update_ratio(run: Run, parameter: Site) -> Floats:
     """‖ΔW‖ / ‖W‖ over the recorded steps; NaN while W is all zeros."""
-    norm = run.series("parameter", "norm", parameter)
-    change = run.series("update", "norm", parameter)
-    return np.divide(change, norm, out=np.full(norm.shape, np.nan), where=norm > 0)
+    return update_ratios(run, (parameter,))[0]
 
 
 def headroom(run: Run, site: Site) -> Floats:
-    """Bits between the largest magnitude seen at a site and the overflow of its dtype.
+    """Bits left before a site overflows: the smallest over value, gradients and update.
 
-    The smallest over value, gradients and update; 0 where Inf was reached, NaN where
-    nothing was measured or all was zero.
+    0 where Inf was reached, NaN where nothing was measured or all was zero.
     """
-    limit = _limit(site.dtype)
     roles: tuple[Role, ...] = ("value", "cotangent", "parameter", "gradient", "update")
-    most = _nothing(run)
+    least = _nothing(run)
     for role in roles:
-        most = np.fmax(most, run.series(role, "largest", site))
-    known = most > 0
-    ratio = np.divide(limit, most, out=np.full(most.shape, np.nan), where=known)
-    result = np.full(most.shape, np.nan)
-    # log2 of 0 (the ratio where `most` is Inf) warns, hence the floor of one
-    np.log2(np.maximum(ratio, 1.0), out=result, where=known)
-    return result
+        reached = np.isinf(run.series(role, "largest", site))
+        least = np.fmin(least, np.where(reached, 0.0, bits_left(run, role, site)))
+    return least
 
 
 def main_parameter(layer: Layer) -> Site | None:
@@ -131,7 +117,7 @@ def _row(run: Run, layer: Layer) -> LayerRow:
 
     return LayerRow(
         name=printable(layer.name),
-        function=layer.activation.function if layer.activation is not None else "",
+        function=printable(layer.activation.function if layer.activation else ""),
         sites=sites,
         saturation=activation("saturated"),
         slope=activation("slope"),
@@ -157,13 +143,3 @@ def _smallest(run: Run, many: Iterable[Floats]) -> Floats:
 
 def _nothing(run: Run) -> Floats:
     return np.full(run.recorded.shape, np.nan)
-
-
-def _limit(dtype: str) -> float:
-    if dtype in _LARGEST:
-        return _LARGEST[dtype]
-    try:
-        return float(np.finfo(dtype).max)
-    except (TypeError, ValueError):
-        # an integer or unknown type cannot overflow to Inf
-        return float("nan")

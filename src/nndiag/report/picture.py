@@ -59,6 +59,7 @@ class Series(Caption):
         logarithmic: whether the vertical axis is.
         band: the range that is healthy.
         guide: a value worth a line of its own.
+        floor: the end of the scale, to be in sight; `None` where it has none.
         broken: steps at which the quantity was NaN or Inf.
     """
 
@@ -67,6 +68,7 @@ class Series(Caption):
     logarithmic: bool = False
     band: tuple[float, float] | None = None
     guide: float | None = None
+    floor: float | None = None
     broken: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
 
 

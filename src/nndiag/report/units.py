@@ -8,13 +8,13 @@ _SYMBOLS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def number(value: float) -> str:
-    """Three significant digits, scientific where zeros would pile up.
+    """Two or three significant digits, scientific where zeros would pile up.
 
     Example:
         >>> number(2.302585), number(0.00042), number(1.234e-7), number(float("nan"))
         ('2.30', '4.2e-4', '1.2e-7', 'NaN')
-        >>> number(0.0), number(1500), number(-12.5), number(3.2e9)
-        ('0', '1,500', '-12.5', '3.2e9')
+        >>> number(0.0), number(0.0213), number(-12.5), number(1500), number(3.2e9)
+        ('0', '0.021', '-12.5', '1,500', '3.2e9')
     """
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("Inf" if value > 0 else "-Inf")
@@ -23,9 +23,11 @@ def number(value: float) -> str:
         return "0"
     if size < 1e-2 or size >= 1e6:
         mantissa, exponent = f"{value:.1e}".split("e")
-        return f"{mantissa}e{int(exponent)}"
+        return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
     if size >= 99.95:
         return f"{value:,.0f}"
+    if size < 0.995:
+        return f"{value:.2g}"
     return f"{value:.1f}" if size >= 9.995 else f"{value:.2f}"
 
 
@@ -103,7 +105,7 @@ def times(ratio: float) -> str:
 
     Example:
         >>> times(12.3), times(1e7)
-        ('12.3×', '1.0e7×')
+        ('12.3×', '1e7×')
     """
     return f"{number(ratio)}×"
 

@@ -9,9 +9,7 @@ import numpy as np
 from nndiag.records import Finding, Run
 from nndiag.report.blocks import Level, Verdict
 from nndiag.report.units import count, printable
-
-_LEARNED = 0.10
-"""A loss that fell by less than this share of its first value did not learn."""
+from nndiag.rules.measures import learned
 
 _ORDER: tuple[Level, ...] = ("error", "warning", "info")
 
@@ -42,11 +40,8 @@ def _opening(run: Run, level: Level) -> str:
     broken = np.flatnonzero(~np.isfinite(run.loss))
     if len(broken):
         return f"This run broke down at step {run.steps[broken[0]]:,}"
-    if len(run.loss) >= 2:
-        tenth = max(len(run.loss) // 10, 1)
-        start, end = np.median(run.loss[:tenth]), np.median(run.loss[-tenth:])
-        if end > start - _LEARNED * abs(start):
-            return "This run does not learn"
+    if len(run.loss) and not learned(run):
+        return "This run does not learn"
     return "This run has a fault"
 
 

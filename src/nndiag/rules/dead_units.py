@@ -31,7 +31,7 @@ batch. With small batches, or in layers of rare detectors, a sound unit is often
 - A. Maas et al., "Rectifier nonlinearities improve neural network acoustic models",
   ICML workshop 2013.
 - L. Lu et al., "Dying ReLU and initialization", 2019 (arXiv:1903.06733).
-"""
+"""  # noqa: D415 (the first line is a heading)
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ import numpy as np
 
 from nndiag.records import Evidence, Finding, Run, Severity, Site
 from nndiag.rules.functions import STEEPEST
-from nndiag.rules.measures import certainty, first, learned_well
+from nndiag.rules.measures import Bools, at_any, certainty, first, learned_well
 from nndiag.rules.thresholds import DEAD_ROWS, DEAD_SEVERE, DEAD_SHARE
 from nndiag.rules.words import percent, places
 
@@ -59,7 +59,7 @@ def examine(run: Run) -> Iterator[Finding]:
     sites = tuple(dead)
     series = np.array([run.series("value", "dead_units", site) for site in sites])
     worst = max(dead.values())
-    held = (series >= DEAD_SHARE).any(axis=0)
+    held = at_any(list(series >= DEAD_SHARE))
     begun = _since(held)
     born = bool(held[0]) and begun == 0
     rose = f"since step {run.recorded[begun]}"
@@ -111,7 +111,7 @@ def _lasting(run: Run, site: Site) -> float:
     return float(known[-max(3, known.size // 4) :].min())
 
 
-def _since(held: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> int:
+def _since(held: Bools) -> int:
     """Start of the last unbroken stretch."""
     gaps = np.flatnonzero(~held[: held.nonzero()[0][-1]])
     return int(gaps[-1]) + 1 if gaps.size else 0

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from nndiag.records import Floats, Run, Site
+from nndiag.records import Floats, Role, Run, Site
 from nndiag.rules.thresholds import DEPTH_LAYERS
 
 
@@ -47,18 +46,9 @@ def gradient_profile(run: Run) -> Profile | None:
     Returns:
         `None` where fewer than three layers were measured.
     """
-    matrices = tuple(p for p in run.of_kind("parameter") if len(p.shape) >= 2)
-    return _profile(run, "cotangent", run.of_kind("activation")) or _profile(
-        run, "gradient", matrices
-    )
-
-
-def _profile(
-    run: Run, role: Literal["cotangent", "gradient"], sites: tuple[Site, ...]
-) -> Profile | None:
-    measured = tuple(
-        site for site in sites if not np.isnan(run.series(role, "norm", site)).all()
-    )
+    role, measured = "cotangent", _measured(run, "cotangent", "activation")
+    if not measured:
+        role, measured = "gradient", _measured(run, "gradient", "parameter")
     if len(measured) < DEPTH_LAYERS:
         return None
     norms = np.array([run.series(role, "norm", site) for site in measured])
@@ -68,6 +58,14 @@ def _profile(
     ratio[usable] = norms[0, usable] / norms[-1, usable]
     mean_square = ratio * math.sqrt(sizes[1] / sizes[0])
     return Profile(measured, norms, nearer_to_one(ratio, mean_square))
+
+
+def _measured(run: Run, role: Role, kind: str) -> tuple[Site, ...]:
+    return tuple(
+        site
+        for site in run.of_kind(kind)
+        if len(site.shape) >= 2 and not np.isnan(run.series(role, "norm", site)).all()
+    )
 
 
 def nearer_to_one(a: Floats, b: Floats) -> Floats:

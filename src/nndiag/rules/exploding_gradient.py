@@ -3,8 +3,7 @@
 ## What it measures
 
 - **In time**: the norm of the whole gradient, `√Σ‖∂L/∂w‖²` over the parameters,
-  against its own early level (the first reading or the median of the first tenth,
-  whichever is smaller).
+  against its first reading above zero.
 - **In depth**: the norm of the cotangent of the first layer over that of the last.
 
 ## Why it matters
@@ -15,7 +14,7 @@ from layer to layer towards the input lets no learning rate suit both ends.
 
 ## When it fires
 
-- In time: when the norm exceeds 100 times its early level while the loss is above its
+- In time: when the norm exceeds 100 times its first reading while the loss is above its
   own early level. Growth while the loss falls, as when a plateau is left, is sound. If
   the run recovers and learns, it is told as information.
 - In depth: when the median ratio over the recorded steps is above 100, over three
@@ -35,7 +34,7 @@ alone (ND303, ND401).
 
 - R. Pascanu et al., "On the difficulty of training recurrent neural networks",
   ICML 2013.
-"""
+"""  # noqa: D415 (the first line is a heading)
 
 from __future__ import annotations
 
@@ -47,6 +46,7 @@ from nndiag.records import Evidence, Finding, Run, Site
 from nndiag.rules.depth import gradient_profile
 from nndiag.rules.functions import advice
 from nndiag.rules.measures import (
+    Bools,
     certainty,
     first,
     gradient_norm,
@@ -55,7 +55,6 @@ from nndiag.rules.measures import (
     median,
     share,
     span,
-    tenth,
 )
 from nndiag.rules.thresholds import DEPTH_RATIO, GRADIENT_GROWTH
 from nndiag.rules.words import number, places
@@ -69,11 +68,8 @@ def examine(run: Run) -> Iterator[Finding]:
 
 def _in_time(run: Run) -> Iterator[Finding]:
     norm = gradient_norm(run)
-    known = norm[np.isfinite(norm)]
-    if known.size < 2:
-        return
-    base = min(known[0], float(np.median(known[: tenth(known.size)])))
-    if base <= 0:
+    base = first(norm[norm > 0])
+    if not np.isfinite(base):
         return
     growth = norm / base
     held = (growth > GRADIENT_GROWTH) & _above_early_loss(run)
@@ -85,7 +81,7 @@ def _in_time(run: Run) -> Iterator[Finding]:
         code="ND202",
         name="exploding_gradient",
         title=f"The gradient explodes: at step {begun} its norm is "
-        f"{number(float(growth[held][0]))} times what it was early in the run.",
+        f"{number(float(growth[held][0]))} times what it was at first.",
         severity="info" if learned(run) else "error",
         confidence=certainty(most / GRADIENT_GROWTH),
         sites=_steepest(run, begun),
@@ -93,18 +89,18 @@ def _in_time(run: Run) -> Iterator[Finding]:
         last_step=last,
         evidence=(
             Evidence(
-                quantity="norm of the gradient over its early level, at most",
+                quantity="norm of the gradient over its first reading, at most",
                 value=most,
                 threshold=GRADIENT_GROWTH,
                 source="measured: at most 27 on healthy runs",
             ),
-            Evidence(quantity="early level of the norm", value=base),
+            Evidence(quantity="first reading of the norm", value=base),
         ),
         cause="The gradient grew while the loss was above its early level: the steps "
         "throw the weights to where the loss is steeper still.",
         remedies=(
             "Lower the learning rate by a factor of ten, or warm it up.",
-            "Clip the norm of the gradient at a few times its early level, "
+            "Clip the norm of the gradient at a few times its first value, "
             f"{number(base)}.",
             "Scale the inputs to unit variance, and use the initialisation that suits "
             "the activation.",
@@ -113,7 +109,7 @@ def _in_time(run: Run) -> Iterator[Finding]:
     )
 
 
-def _above_early_loss(run: Run) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _above_early_loss(run: Run) -> Bools:
     """Recorded steps whose loss is above the early level, or unknown; shape (R,)."""
     early = loss_levels(run)[0]
     if np.isnan(early):

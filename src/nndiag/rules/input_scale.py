@@ -34,7 +34,7 @@ first operation makes the scale harmless. Integer inputs (token numbers) are ski
 ## References
 
 - Y. LeCun et al., "Efficient BackProp", 1998, section 4.3.
-"""
+"""  # noqa: D415 (the first line is a heading)
 
 from __future__ import annotations
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from nndiag.records import Floats, Run, Site
 from nndiag.rules.thresholds import LEARNED, LEARNED_WELL
 
+Bools = NDArray[np.bool_]
+
 
 def median(series: Floats) -> float:
     """The median of what was measured, NaN if nothing was."""
@@ -28,13 +30,23 @@ def tenth(length: int) -> int:
     return max(3, length // 10)
 
 
-def span(run: Run, held: NDArray[np.bool_]) -> tuple[int, int]:
+def at_any(held: Sequence[Bools]) -> Bools:
+    """Steps at which it held for any of the sites."""
+    return np.logical_or.reduce(held, dtype=np.bool_)
+
+
+def span(run: Run, held: Bools) -> tuple[int, int]:
     """First and last recorded step at which something held."""
     steps = run.recorded[held]
     return int(steps[0]), int(steps[-1])
 
 
-def share(held: NDArray[np.bool_], measured: NDArray[np.bool_]) -> float:
+def settled(length: int) -> int:
+    """Number of recorded steps to skip at the start: a tenth, at least one."""
+    return max(1, length // 10)
+
+
+def share(held: Bools, measured: Bools) -> float:
     """Share of the measured steps at which something held, 0 if none was measured."""
     return float(held.sum() / measured.sum()) if measured.any() else 0.0
 
@@ -57,15 +69,18 @@ def certainty(beyond: float, steadiness: float = 1.0) -> float:
 
 
 def loss_levels(run: Run) -> tuple[float, float]:
-    """Median loss of the first and of the last tenth of the finite losses.
+    """Early and late level of the finite losses.
 
-    NaN and NaN where fewer than 6 steps have a finite loss.
+    The late level is the median of the last tenth. The early one is the first loss or
+    the median of the first tenth, whichever is lower: a run that jumps up in its first
+    steps and comes back has not learned. NaN and NaN below 6 finite losses.
     """
     loss = run.loss[np.isfinite(run.loss)]
     if loss.size < 6:
         return float("nan"), float("nan")
     window = tenth(loss.size)
-    return float(np.median(loss[:window])), float(np.median(loss[-window:]))
+    early = min(float(loss[0]), float(np.median(loss[:window])))
+    return early, float(np.median(loss[-window:]))
 
 
 def learned(run: Run, fall: float = LEARNED) -> bool:
@@ -91,15 +106,24 @@ def weights(run: Run) -> tuple[Site, ...]:
 def update_ratios(run: Run, sites: Sequence[Site]) -> Floats:
     """‖Δw‖ / ‖w‖ of each parameter at each recorded step, shape (parameters, R).
 
-    NaN where either was not measured, or the weights are all zero.
+    NaN where either was not measured or is not finite, or the weights are all zero.
     """
     rows: list[Floats] = []
     for site in sites:
         update = run.series("update", "norm", site)
         size = run.series("parameter", "norm", site)
+        usable = np.isfinite(update) & np.isfinite(size) & (size > 0)
         missing = np.full_like(size, np.nan)
-        rows.append(np.divide(update, size, out=missing, where=size > 0))
+        rows.append(np.divide(update, size, out=missing, where=usable))
     return np.array(rows).reshape(len(rows), len(run.recorded))
+
+
+def median_of_rows(rows: Floats) -> Floats:
+    """Median over the first axis at each step, NaN where nothing was measured."""
+    medians = np.full(rows.shape[1:], np.nan)
+    measured = at_any(list(~np.isnan(rows)))
+    medians[measured] = np.nanmedian(rows[:, measured], axis=0)
+    return medians
 
 
 def gradient_norm(run: Run) -> Floats:

@@ -20,9 +20,10 @@ When 40 % or more of a layer's elements are saturated. The finding says since wh
 - **from the input scale**: the first layer at the first recorded step, while the
   inputs are far from unit scale (ND701);
 - **from the initial weights**: at the first recorded step, on sound inputs;
-- **grown in training**: later, and still at the last recorded step. It is told as
-  information if the loss fell by half or more meanwhile: a network that knows its
-  answer saturates.
+- **grown in training**: later, and still at the last recorded step.
+
+It is told as information if the loss fell by half or more: a network that is sure of
+its answer saturates.
 
 ## What to do
 
@@ -41,7 +42,7 @@ saturate on purpose.
 - X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward
   neural networks", AISTATS 2010.
 - Y. LeCun et al., "Efficient BackProp", 1998.
-"""
+"""  # noqa: D415 (the first line is a heading)
 
 from __future__ import annotations
 
@@ -50,10 +51,18 @@ from typing import Literal
 
 import numpy as np
 
-from nndiag.records import Evidence, Finding, Run, Severity, Site
+from nndiag.records import Evidence, Finding, Run, Site
 from nndiag.rules import input_scale
 from nndiag.rules.functions import STEEPEST, advice
-from nndiag.rules.measures import certainty, learned_well, median, share
+from nndiag.rules.measures import (
+    Bools,
+    at_any,
+    certainty,
+    learned_well,
+    median,
+    share,
+    span,
+)
 from nndiag.rules.thresholds import SATURATED_SHARE
 from nndiag.rules.words import number, percent, places
 
@@ -71,10 +80,10 @@ def examine(run: Run) -> Iterator[Finding]:
         yield _finding(run, onset, tuple(sites))
 
 
-def saturated(run: Run, site: Site) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def saturated(run: Run, site: Site) -> Bools:
     """At which recorded steps an activation was saturated, shape (R,)."""
     if site.function not in STEEPEST:
-        return np.zeros(run.recorded.shape, bool)
+        return np.zeros(len(run.recorded), np.bool_)
     return run.series("value", "saturated", site) >= SATURATED_SHARE
 
 
@@ -93,21 +102,22 @@ def _finding(run: Run, onset: Onset, sites: tuple[Site, ...]) -> Finding:
     steepest = STEEPEST[function]
     saturation = np.array([run.series("value", "saturated", s) for s in sites])
     slope = np.array([run.series("value", "slope", s) for s in sites])
-    held = (saturation >= SATURATED_SHARE).any(axis=0)
-    begun = int(held.argmax())
-    at = run.recorded[begun]
-    most, flat = median(saturation[:, begun]), median(slope[:, begun])
+    held = at_any(list(saturation >= SATURATED_SHARE))
+    first, last = span(run, held)
+    at = last if onset == "training" else first
+    column = int(np.searchsorted(run.recorded, at))
+    most, flat = median(saturation[:, column]), median(slope[:, column])
     where = places(run, sites)
-    first, last = int(run.recorded[held][0]), int(run.recorded[held][-1])
+    since = _SINCE[onset].format(at=at, first=first)
     return Finding(
         code="ND101",
         name="saturated_activation",
-        title=f"{percent(most)} of {where} is saturated {_SINCE[onset].format(at=at)}.",
-        severity=_severity(run, onset),
+        title=f"{percent(most)} of {where} is saturated {since}.",
+        severity="info" if learned_well(run) else "warning",
         confidence=certainty(
-            most / SATURATED_SHARE, share(held, ~np.isnan(saturation).all(axis=0))
+            most / SATURATED_SHARE, share(held, at_any(list(~np.isnan(saturation))))
         ),
-        sites=sites,
+        sites=(*run.of_kind("input"), *sites) if onset == "input" else sites,
         first_step=first,
         last_step=last,
         evidence=(
@@ -130,14 +140,10 @@ def _finding(run: Run, onset: Onset, sites: tuple[Site, ...]) -> Finding:
     )
 
 
-def _severity(run: Run, onset: Onset) -> Severity:
-    return "info" if onset == "training" and learned_well(run) else "warning"
-
-
 _SINCE: dict[Onset, str] = {
     "input": "already at step {at}, by the scale of the inputs",
     "weights": "already at step {at}, by the initial weights",
-    "training": "since step {at}, although it did not start so",
+    "training": "at step {at}, which began at step {first}",
 }
 
 _CAUSE: dict[Onset, str] = {

@@ -32,7 +32,7 @@ this rule sees nothing: ND201 does. In residual networks some growth is normal.
 
 - K. He et al., "Delving deep into rectifiers", ICCV 2015.
 - S. Schoenholz et al., "Deep information propagation", ICLR 2017.
-"""
+"""  # noqa: D415 (the first line is a heading)
 
 from __future__ import annotations
 

@@ -30,7 +30,8 @@ def percent(share: float) -> str:
         >>> percent(0.618), percent(0.003)
         ('62 %', '0.3 %')
     """
-    return f"{100 * share:.0f} %" if share >= 0.01 or not share else f"{share:.1%}"
+    fine = 0 < share < 0.01
+    return f"{100 * share:.1f} %" if fine else f"{100 * share:.0f} %"
 
 
 def name(site: Site) -> str:

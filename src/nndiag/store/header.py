@@ -76,7 +76,7 @@ def _header(document: Any) -> Header:
     default = Header()
     known: dict[str, Any] = {}
     for field in fields(Header):
-        expected: type[object] = type(getattr(default, field.name))
+        expected = cast(type[object], type(getattr(default, field.name)))
         value = given.get(field.name, getattr(default, field.name))
         if expected is tuple and isinstance(value, list):
             value = tuple(str(entry) for entry in cast(list[object], value))

@@ -83,10 +83,9 @@ def _gone(connection: sqlite3.Connection) -> bool:
     if host != platform.node() or type(process) is not int or os.name != "posix":
         return False
     try:
-        if process > 0:
-            os.kill(process, 0)
-        return process <= 0
+        os.kill(process, 0)  # signal 0 asks only whether it is there
     except ProcessLookupError:
         return True
     except (PermissionError, OverflowError):
-        return False
+        pass
+    return False

@@ -33,7 +33,7 @@ _Series = dict[tuple[Role, str, Site], Floats]
 def read(path: Path, *, most: int = 2_000) -> Run:
     """Read a run directory: finished, killed, moved elsewhere, or still training.
 
-    Nothing is written to the directory. All losses, metrics and evaluations are
+    What is stored stays as it is. All losses, metrics and evaluations are
     read. Of more than `most` recorded steps, `most` evenly spaced ones are read,
     first and last among them, besides the first step that was not finite and the
     one before it; a note tells.

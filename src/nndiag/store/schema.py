@@ -55,10 +55,10 @@ TABLES: dict[str, str] = {
 )""",
     "reading": f"""CREATE TABLE reading (
     step INTEGER NOT NULL,
-    site INTEGER NOT NULL,
     role TEXT NOT NULL,
+    site INTEGER NOT NULL,
     {", ".join(f"{quantity} REAL" for quantity in QUANTITIES)},
-    PRIMARY KEY (step, site, role)
+    PRIMARY KEY (step, role, site)
 ) WITHOUT ROWID""",
     "sample": """CREATE TABLE sample (
     step INTEGER NOT NULL,

@@ -126,7 +126,7 @@ class Writer:
             if self._uncommitted_steps >= _COMMIT_STEPS:
                 self._commit(connection)
 
-        self._attempt(f"Step {record.step}", insert)
+        self._attempt(f"step {record.step}", insert)
 
     def evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
         """Store held-out metrics, measured after `step`."""
@@ -137,7 +137,7 @@ class Writer:
                 [(text(name), step, number(value)) for name, value in metrics.items()],
             )
 
-        self._attempt(f"The evaluation after step {step}", insert)
+        self._attempt(f"the evaluation after step {step}", insert)
 
     def note(self, sentence: str) -> None:
         """Store what could not be seen or was lost; the same sentence only once."""
@@ -147,11 +147,11 @@ class Writer:
                 "INSERT OR IGNORE INTO note (sentence) VALUES (?)", (text(sentence),)
             )
 
-        self._attempt("A note", insert)
+        self._attempt("a note", insert)
 
     def flush(self) -> None:
         """Commit what was added so far."""
-        self._attempt("The last steps", self._commit)
+        self._attempt("the last steps", self._commit)
 
     def close(self, status: Status) -> None:
         """Say how the run ended, and leave a single database file behind.
@@ -194,9 +194,7 @@ class Writer:
                 self._stop(connection, what, error)
             # Law three, fail open: no record, whatever is in it, ends a training run.
             except Exception as error:
-                self.lost = (
-                    f"{what} could not be stored ({type(error).__name__}: {error})."
-                )
+                self.lost = f"Could not store {what} ({type(error).__name__}: {error})."
 
     def _stop(
         self, connection: sqlite3.Connection, what: str, error: sqlite3.Error
@@ -204,8 +202,8 @@ class Writer:
         """Keep what can be kept and store nothing more."""
         self._stopped = True
         self.lost = (
-            f"{what} could not be stored and recording has stopped: "
-            f"{error}; the training goes on."
+            f"Recording stopped at {what} ({error}), at most {_COMMIT_STEPS} steps "
+            f"before it are lost too; the training goes on."
         )
         try:
             connection.commit()
@@ -250,8 +248,8 @@ class Writer:
         rows = [
             (
                 step,
-                self._identify(connection, site),
                 role,
+                self._identify(connection, site),
                 *(None if cell is None else number(cell) for cell in stats[:-1]),
             )
             for role, by_site in roles.items()

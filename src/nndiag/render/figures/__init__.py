@@ -1,8 +1,11 @@
+# pyright: reportUnknownMemberType=false
+# Matplotlib's stubs leave some of its arguments without a type.
 """Pictures: the blocks of a report as Matplotlib figures, never through pyplot."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -37,13 +40,13 @@ def draw(picture: Picture, *, titled: bool = True) -> Figure:
 def inline(picture: Picture) -> str:
     """A picture as an ``<svg>`` element; ``NAME-text`` is the id of its alternative."""
     figure = draw(picture, titled=False)
-    salt = {"svg.hashsalt": picture.name}
-    with matplotlib.rc_context(style.settings() | salt):
+    salted: dict[Any, Any] = style.settings() | {"svg.hashsalt": picture.name}
+    with matplotlib.rc_context(salted):
         return to_svg(figure, picture.name, f"{picture.name}-text")
 
 
 def save_figures(report: Report, directory: Path, *, dpi: int = 150) -> list[Path]:
-    """Write every picture of a report as PNG, 6 inches wide.
+    """Write every picture of a report as PNG, 5.4 inches wide.
 
     Args:
         report: from `nndiag.report.build`.

@@ -1,18 +1,18 @@
+# pyright: reportUnknownMemberType=false
+# Matplotlib's stubs leave some of its arguments without a type.
 """How the values of each layer are spread: a ridge per layer."""
 
 from __future__ import annotations
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from nndiag.records import Floats
 from nndiag.render import theme
 from nndiag.render.figures import style
 from nndiag.render.theme import LIGHT
 from nndiag.report.picture import Distribution, Histogram
-from nndiag.report.units import number
 
 _TALLEST = 0.86
 """Height of the tallest bin, as a share of its row."""
@@ -20,12 +20,13 @@ _TALLEST = 0.86
 
 def draw_distribution(distribution: Distribution, *, titled: bool) -> Figure:
     """Draw a `Distribution`."""
-    rows = len(distribution.rows)
+    names = [row.label for row in distribution.rows]
+    rows = len(names)
     figure, axes = style.canvas(
         distribution,
         height=1.25 * style.row_height(rows),
         titled=titled,
-        left=1.25,
+        left=style.row_margin(names),
         right=0.3,
     )
     for place, row in enumerate(distribution.rows):
@@ -34,15 +35,13 @@ def draw_distribution(distribution: Distribution, *, titled: bool) -> Figure:
     high = max(float(row.edges[-1]) for row in distribution.rows)
     axes.set_xlim(low - 0.02 * (high - low), high + 0.02 * (high - low))
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-    style.row_labels(axes, [row.label for row in distribution.rows], [""] * rows)
+    axes.xaxis.set_major_formatter(style.formatter(lambda value: f"{value:g}"))
+    style.row_labels(axes, names, [""] * rows)
     entries = [("—", f"step {distribution.first_step:,}", "soft")]
     if distribution.last_step != distribution.first_step:
         entries.append(("■", f"step {distribution.last_step:,}", theme.depth(0.5)))
     style.key(axes, entries)
-    axes.set_xlabel(
-        "activation", color=LIGHT["soft"], fontsize=style.SMALL, loc="right", labelpad=1
-    )
+    axes.set_xlabel("activation", color=LIGHT["soft"], loc="right", labelpad=1)
     return figure
 
 
@@ -66,7 +65,10 @@ def _ridge(axes: Axes, row: Histogram, base: float, colour: str) -> None:
             zorder=2,
         )
     axes.stairs(
-        heights(row.first), row.edges, baseline=base, color=LIGHT["soft"], linewidth=1.0,
+        heights(row.first),
+        row.edges,
+        baseline=base,
+        color=LIGHT["soft"],
+        linewidth=1.0,
         zorder=3,
     )
-    assert np.isfinite(base)

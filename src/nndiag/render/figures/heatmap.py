@@ -1,3 +1,5 @@
+# pyright: reportUnknownMemberType=false
+# Matplotlib's stubs leave some of its arguments without a type.
 """A share by layer and step."""
 
 from __future__ import annotations
@@ -19,7 +21,11 @@ def draw_heatmap(heatmap: Heatmap, *, titled: bool) -> Figure:
     """Draw a `Heatmap`."""
     rows = len(heatmap.rows)
     figure, axes = style.canvas(
-        heatmap, height=style.row_height(rows), titled=titled, left=1.25, right=0.75
+        heatmap,
+        height=style.row_height(rows),
+        titled=titled,
+        left=style.row_margin(heatmap.rows),
+        right=0.8,
     )
     steps = heatmap.steps
     first, last = int(steps[0]), int(steps[-1])
@@ -63,9 +69,9 @@ def _scale(figure: Figure, axes: Axes) -> None:
     width, height = (float(size) for size in figure.get_size_inches())
     bar = figure.add_axes(
         (
-            box.x1 - 1.55 / width,
+            box.x1 - 1.65 / width,
             box.y1 + 0.13 / height,
-            1.1 / width,
+            1.05 / width,
             0.11 / height,
         )
     )
@@ -83,14 +89,4 @@ def _scale(figure: Figure, axes: Axes) -> None:
             ha=side,
             va="center",
             color=LIGHT["soft"],
-            fontsize=style.SMALL,
         )
-    axes.annotate(
-        "last",
-        (1, 1),
-        xycoords="axes fraction",
-        xytext=(7, 9),
-        textcoords="offset points",
-        color=LIGHT["soft"],
-        fontsize=style.SMALL,
-    ).set_visible(False)

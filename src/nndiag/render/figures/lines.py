@@ -1,3 +1,5 @@
+# pyright: reportUnknownMemberType=false
+# Matplotlib's stubs leave some of its arguments without a type.
 """Lines over steps, labelled where they end."""
 
 from __future__ import annotations
@@ -14,20 +16,21 @@ from nndiag.render.theme import LIGHT
 from nndiag.report.picture import Line, Series
 from nndiag.report.units import power
 
-_HEIGHT = 2.55
-_GAP = 14.5
+_HEIGHT = 2.6
+_GAP = 15.5
 """Distance between two labels in points."""
 
 
 def draw_series(series: Series, *, titled: bool) -> Figure:
     """Draw a `Series`."""
-    named = [line for line in series.lines if line.style != "minor"]
-    width = max((len(style.clip(line.label)) for line in named), default=0)
+    named = [line for line in series.lines if line.style != "minor" and len(line.steps)]
+    labels = style.shorten([line.label for line in named]) if named else []
+    width = max(map(len, labels), default=0)
     figure, axes = style.canvas(
         series,
         height=_HEIGHT,
         titled=titled,
-        right=0.3 + 0.078 * width if len(series.lines) > 1 else 0.2,
+        right=0.32 + 0.088 * width if len(series.lines) > 1 else 0.2,
     )
     style.grid(axes)
     _limits(axes, series)
@@ -36,7 +39,7 @@ def draw_series(series: Series, *, titled: bool) -> Figure:
     for line in series.lines:
         _line(axes, line)
     if len(series.lines) > 1:
-        _name(axes, [line for line in named if len(line.steps)])
+        _name(axes, list(zip(named, labels, strict=True)))
     if len(series.broken):
         _broken(axes, series)
     style.quantity(axes, series.quantity)
@@ -57,8 +60,10 @@ def _limits(axes: Axes, series: Series) -> None:
             low, high = min(low, series.band[0]), max(high, series.band[1])
         style.decades(axes, low, high)
     else:
+        if series.floor is not None:
+            low = min(low, series.floor)
         margin = 0.06 * (high - low) or 0.5 * abs(high) or 1.0
-        axes.set_ylim(low - margin, high + margin)
+        axes.set_ylim(low if low == series.floor else low - margin, high + margin)
 
 
 def _line(axes: Axes, line: Line) -> None:
@@ -68,7 +73,7 @@ def _line(axes: Axes, line: Line) -> None:
         line.values,
         color=LIGHT[theme.depth(line.depth)],
         linewidth=0.7 if minor else 1.5,
-        alpha=0.55 if minor else 1.0,
+        alpha=0.45 if minor else 1.0,
         marker="o" if line.style == "marked" or len(line.steps) == 1 else "",
         markersize=4.5,
         solid_joinstyle="round",
@@ -102,41 +107,42 @@ def _broken(axes: Axes, series: Series) -> None:
         ha="right" if late else "left",
         va="top",
         color=LIGHT["error"],
-        fontsize=style.SMALL,
         weight="bold",
     )
 
 
-def _name(axes: Axes, lines: Sequence[Line]) -> None:
+def _name(axes: Axes, named: Sequence[tuple[Line, str]]) -> None:
     """Label each line at its end; labels keep their distance and their order."""
     height = 72 * _HEIGHT
     room = int(height // _GAP) + 1
-    every = max(1, -(-len(lines) // room))
-    kept = [line for index, line in enumerate(lines) if index % every == 0]
+    kept = named[:: max(1, -(-len(named) // room))]
     # display coordinates know the scale of the axis, whatever it is
     bottom, top = axes.transAxes.transform([(0, 0), (0, 1)])[:, 1]
-    ends = [axes.transData.transform((line.steps[-1], line.values[-1])) for line in kept]
+    last = [(line.steps[-1], line.values[-1]) for line, _ in kept]
+    ends = [axes.transData.transform(place) for place in last]
     wanted = [float((end[1] - bottom) / (top - bottom)) for end in ends]
-    placed = spread(wanted, _GAP / height)
-    for line, at, label in zip(kept, wanted, placed, strict=True):
+    # lines that end together are named in forward order, from the top
+    step = _GAP / height / 4
+    coarse = [round(place / step) * step for place in wanted]
+    placed = spread(coarse[::-1], _GAP / height)[::-1]
+    for (line, label), at, place in zip(kept, wanted, placed, strict=True):
         colour = LIGHT[theme.depth(line.depth)]
         axes.plot(
             [1.005, 1.035],
-            [at, label],
+            [at, place],
             transform=axes.transAxes,
             color=colour,
-            linewidth=0.8,
+            linewidth=0.7,
             clip_on=False,
         )
         axes.annotate(
-            style.clip(line.label),
-            (1.035, label),
+            label,
+            (1.035, place),
             xycoords="axes fraction",
             xytext=(3, 0),
             textcoords="offset points",
             va="center",
             color=colour,
-            fontsize=style.SMALL,
         )
 
 

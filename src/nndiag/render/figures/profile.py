@@ -1,3 +1,5 @@
+# pyright: reportUnknownMemberType=false
+# Matplotlib's stubs leave some of its arguments without a type.
 """One quantity over depth: a row per layer, first step against last."""
 
 from __future__ import annotations
@@ -16,7 +18,11 @@ def draw_profile(profile: Profile, *, titled: bool) -> Figure:
     """Draw a `Profile`."""
     rows = len(profile.rows)
     figure, axes = style.canvas(
-        profile, height=style.row_height(rows), titled=titled, left=1.25, right=0.75
+        profile,
+        height=style.row_height(rows),
+        titled=titled,
+        left=style.row_margin(profile.rows),
+        right=0.8,
     )
     both = np.concatenate([profile.first, profile.last])
     known = both[np.isfinite(both) & (both > 0)]
@@ -37,7 +43,9 @@ def draw_profile(profile: Profile, *, titled: bool) -> Figure:
     axes.plot(profile.last, places, color=LIGHT["soft"], linewidth=1.4, zorder=4)
     for place in places:
         shade = theme.depth(place / max(rows - 1, 1))
-        axes.plot(profile.last[place], place, "o", markersize=8, color=LIGHT[shade], zorder=5)
+        axes.plot(
+            profile.last[place], place, "o", markersize=8, color=LIGHT[shade], zorder=5
+        )
     style.row_labels(axes, profile.rows, [number(value) for value in profile.last])
     style.key(
         axes,
@@ -46,7 +54,5 @@ def draw_profile(profile: Profile, *, titled: bool) -> Figure:
             ("●", f"step {profile.last_step:,}", "ink"),
         ],
     )
-    axes.set_xlabel(
-        profile.quantity, color=LIGHT["soft"], fontsize=style.SMALL, loc="right", labelpad=1
-    )
+    axes.set_xlabel(profile.quantity, color=LIGHT["soft"], loc="right", labelpad=1)
     return figure

@@ -1,3 +1,5 @@
+# pyright: reportUnknownMemberType=false
+# Matplotlib's stubs leave some of its arguments without a type.
 """A figure as inline SVG that takes its colours and its type from the page."""
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ _COLOUR = re.compile("|".join(re.escape(colour) for colour in LIGHT.values()))
 _NAMES = {colour: name for name, colour in LIGHT.items()}
 _DECIMALS = re.compile(r"(\d+\.\d\d)\d+")
 _STYLE = re.compile(r'style="[^"]*"')
-_FONT = re.compile(r"(font: (?:bold |\d{3} )*[\d.]+px) [^;\"]*")
+_FONT = re.compile(r"(font: (?:bold |\d{3} )*[\d.]+px |font-family: )[^;\"]*")
+"""Either way that Matplotlib's versions name a font."""
 _PATH = re.compile(r' d="[^"]*"|points="[^"]*"')
 
 
@@ -47,4 +50,4 @@ def to_svg(figure: Figure, name: str, alternative_id: str) -> str:
 def _restyle(text: str) -> str:
     """One style attribute with the page's colours and type."""
     text = _COLOUR.sub(lambda found: f"var(--{_NAMES[found[0]]})", text)
-    return _FONT.sub(r"\1 var(--type)", text)
+    return _FONT.sub(r"\1var(--type)", text)

@@ -1,0 +1,64 @@
+"""``nndiag list``: the stored runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nndiag.errors import RunError
+
+if TYPE_CHECKING:
+    from nndiag.store import RunSummary
+
+DEFAULT = Path("reports")
+"""Where nndiag run puts its runs."""
+
+
+def list_runs(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder that holds them.")
+    ] = DEFAULT,
+) -> None:
+    """List the runs in a folder, the last started first."""
+    from nndiag import store
+
+    if folder != DEFAULT and not folder.is_dir():
+        raise RunError(f"there is no folder {folder}; nndiag list DIR looks in DIR")
+    runs = store.list_runs(folder)
+    if runs:
+        _show(runs)
+    else:
+        print(f"There are no runs in {folder}. Next: nndiag run")
+
+
+def _show(runs: tuple[RunSummary, ...]) -> None:
+    import shlex
+
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from nndiag.report.units import number, printable
+
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold")
+    for heading in ("Run", "Started", "Target", "Status"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("Steps", "Last loss"):
+        table.add_column(heading, justify="right")
+    for run in runs:
+        words = (
+            str(run.path),
+            run.started[:16].replace("T", " "),
+            run.target,
+            run.status,
+            f"{run.steps:,}",
+            "–" if run.loss is None else number(run.loss),
+        )
+        table.add_row(*(Text(printable(word)) for word in words))
+    console = Console()
+    console.print(table)
+    command = f"nndiag report {shlex.quote(str(runs[0].path))}"
+    console.print(Text(f"Next: {printable(command)}"), soft_wrap=True)

@@ -1,0 +1,65 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from nndiag.errors import SettingError
+
+
+def whole(option: str) -> Callable[[int | str], int]:
+    """A parser of whole numbers whose error names the option and the value.
+
+    Example:
+        >>> whole("--every")("12")
+        12
+        >>> whole("--every")("often")
+        Traceback (most recent call last):
+            ...
+        nndiag.errors.SettingError: --every is 'often'; it must be a whole number
+    """
+
+    def parse(value: int | str) -> int:
+        try:
+            return int(value)
+        except ValueError:
+            raise SettingError(
+                f"{option} is {value!r}; it must be a whole number"
+            ) from None
+
+    return parse
+
+
+def assignments(pairs: list[str]) -> dict[str, str]:
+    """The values of ``--set``, by name; of two for the same name the last holds.
+
+    Example:
+        >>> assignments(["depth=3", "learning_rate = 0.1"])
+        {'depth': '3', 'learning_rate': '0.1'}
+
+    Raises:
+        SettingError: if one is not ``key=value``.
+    """
+    changes: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip():
+            raise SettingError(f"--set is {pair!r}; write key=value")
+        changes[name.strip()] = value.strip()
+    return changes
+
+
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Findings as JSON on stdout, all else on stderr."),
+]
+OpenPage = Annotated[bool, typer.Option("--open", help="Open the report in a browser.")]
+Dpi = Annotated[
+    int,
+    typer.Option(
+        parser=whole("--dpi"), metavar="N", help="Resolution of the PNG pictures."
+    ),
+]

@@ -1,0 +1,166 @@
+"""``nndiag run``: train a target under watch, diagnose, report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nndiag.cli.options import AsJson, Dpi, OpenPage, assignments, whole
+from nndiag.cli.outcome import INTERRUPTED, deliver, stage
+from nndiag.errors import ProgramError
+
+if TYPE_CHECKING:
+    from nndiag.records import Finding
+
+
+class FailOn(StrEnum):
+    """The severity from which on a finding makes the command fail."""
+
+    never = "never"
+    warning = "warning"
+    error = "error"
+
+    def met_by(self, findings: Iterable[Finding]) -> bool:
+        """Whether one of the findings, or of what they explain, is that severe."""
+        severe = {"never": (), "warning": ("warning", "error"), "error": ("error",)}
+        return any(
+            finding.severity in severe[self] or self.met_by(finding.symptoms)
+            for finding in findings
+        )
+
+
+def run(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="What to train: package.module:attribute, or file.py:attribute.",
+        ),
+    ] = "mnist_model:target",
+    saturation: Annotated[
+        bool,
+        typer.Option("--watch-saturation", help="Watch the activations of each layer."),
+    ] = False,
+    gradients: Annotated[
+        bool,
+        typer.Option("--watch-gradients", help="Watch the gradient at each layer."),
+    ] = False,
+    updates: Annotated[
+        bool,
+        typer.Option("--watch-updates", help="Watch the updates of the parameters."),
+    ] = False,
+    overflow: Annotated[
+        bool,
+        typer.Option("--watch-overflow", help="Watch the headroom before overflow."),
+    ] = False,
+    everything: Annotated[
+        bool,
+        typer.Option("--watch-all", help="Watch all of it, as with no --watch at all."),
+    ] = False,
+    debug_nans: Annotated[
+        bool,
+        typer.Option(
+            "--debug-nans", help="Turn jax_debug_nans on, and keep it working."
+        ),
+    ] = False,
+    every: Annotated[
+        int,
+        typer.Option(
+            parser=whole("--every"), metavar="N", help="Record one step in N."
+        ),
+    ] = 10,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            parser=whole("--epochs"),
+            metavar="N",
+            help="Epochs to train.  [default: the target's]",
+            show_default=False,
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            parser=whole("--steps"),
+            metavar="N",
+            help="Stop after N steps.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[
+        int,
+        typer.Option(parser=whole("--seed"), metavar="N", help="Seed of the run."),
+    ] = 0,
+    preset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Settings that the target has a name for."),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a setting; again for more."
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="The data to train on.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The run directory, a new one.  [default: one under reports]",
+            show_default=False,
+        ),
+    ] = None,
+    dpi: Dpi = 150,
+    open_page: OpenPage = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Print the path of the report, no more.")
+    ] = False,
+    as_json: AsJson = False,
+    fail_on: Annotated[
+        FailOn, typer.Option(help="End with exit code 1 on such a finding or worse.")
+    ] = FailOn.never,
+) -> int:
+    """Train a target under watch, diagnose the run, and write a report.
+
+    The loss, the gradient norms and the check for NaN and Inf are always recorded. Each
+    --watch option adds its part; without any, all parts are watched.
+    """
+    from nndiag import session
+
+    chosen = {
+        "saturation": saturation,
+        "gradients": gradients,
+        "updates": updates,
+        "overflow": overflow,
+    }
+    options = session.RunOptions(
+        target=target,
+        preset=preset,
+        changes=assignments(changes or []),
+        data=data,
+        parts=frozenset(part for part in chosen if chosen[part] or everything),
+        every=every,
+        epochs=epochs,
+        steps=steps,
+        seed=seed,
+        out=out,
+        debug_nans=debug_nans,
+        dpi=dpi,
+    )
+    with stage(as_json=as_json, quiet=quiet) as console:
+        outcome = session.run(options, console)
+    deliver(outcome, as_json=as_json, quiet=quiet, open_page=open_page)
+    if outcome.run.status == "interrupted":
+        return INTERRUPTED
+    if outcome.run.status == "failed":
+        raise ProgramError(
+            "the target failed while it trained; the notes of the report say how"
+        )
+    return 1 if fail_on.met_by(outcome.findings) else 0

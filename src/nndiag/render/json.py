@@ -1,0 +1,117 @@
+"""Findings for machines.
+
+The structure, version 1::
+
+    {
+      "schema": 1,
+      "verdict": {"level": "error", "sentence": "…"},
+      "run": {"path", "target", "status", "seconds", "steps", "recorded",
+              "first_loss", "last_loss", "settings", "versions", "device"},
+      "findings": [
+        {"code", "name", "title", "severity", "confidence",
+         "sites": [{"name", "kind", "function", "dtype", "location"}],
+         "first_step", "last_step",
+         "evidence": [{"quantity", "value", "threshold", "source"}],
+         "cause", "remedies": ["…"], "picture", "symptoms": [findings]}
+      ],
+      "notes": ["…"]
+    }
+
+New keys may be added under the same version. JSON has no NaN and no Inf: such numbers
+are the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``. What is absent is null.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from nndiag.records import Finding, Run
+from nndiag.report.verdict import judge
+
+SCHEMA = 1
+
+
+def findings_json(run: Run, findings: Sequence[Finding]) -> str:
+    """The findings of a run as JSON text; see the module for its structure.
+
+    Args:
+        run: as read back from its directory.
+        findings: from `nndiag.rules`, ranked by cause.
+    """
+    verdict = judge(run, findings)
+    document = {
+        "schema": SCHEMA,
+        "verdict": {"level": verdict.level, "sentence": verdict.sentence},
+        "run": {
+            "path": str(run.path),
+            "target": run.header.target,
+            "status": run.status,
+            "seconds": run.seconds,
+            "steps": len(run.steps),
+            "recorded": len(run.recorded),
+            "first_loss": float(run.loss[0]) if len(run.loss) else None,
+            "last_loss": float(run.loss[-1]) if len(run.loss) else None,
+            "settings": run.header.settings,
+            "versions": run.header.versions,
+            "device": run.header.device,
+        },
+        "findings": [_finding(finding) for finding in findings],
+        "notes": run.notes,
+    }
+    return json.dumps(_valid(document), indent=2, allow_nan=False)
+
+
+def _finding(finding: Finding) -> dict[str, object]:
+    return {
+        "code": finding.code,
+        "name": finding.name,
+        "title": finding.title,
+        "severity": finding.severity,
+        "confidence": finding.confidence,
+        "sites": [
+            {
+                "name": str(site),
+                "kind": site.kind,
+                "function": site.function or None,
+                "dtype": site.dtype,
+                "location": site.location or None,
+            }
+            for site in finding.sites
+        ],
+        "first_step": finding.first_step,
+        "last_step": finding.last_step,
+        "evidence": [
+            {
+                "quantity": evidence.quantity,
+                "value": evidence.value,
+                "threshold": evidence.threshold,
+                "source": evidence.source or None,
+            }
+            for evidence in finding.evidence
+        ],
+        "cause": finding.cause,
+        "remedies": finding.remedies,
+        "picture": finding.picture,
+        "symptoms": [_finding(symptom) for symptom in finding.symptoms],
+    }
+
+
+def _valid(value: object) -> object:
+    """The value in what JSON knows; anything foreign as its text."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return float(value)
+        if math.isnan(value):
+            return "NaN"
+        return "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Mapping):
+        items = cast("Mapping[object, object]", value).items()
+        return {str(key): _valid(item) for key, item in items}
+    if isinstance(value, list | tuple):
+        return [_valid(item) for item in cast("Sequence[object]", value)]
+    return str(value)

@@ -1,0 +1,52 @@
+"""A report as one self-contained HTML page that fetches nothing and runs no script."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from nndiag.render import theme
+from nndiag.render.figures import inline
+from nndiag.report.blocks import Report
+from nndiag.report.picture import Picture
+
+
+def html(report: Report) -> str:
+    """The page: verdict first, each finding beside its picture, then all the rest.
+
+    Every text of the run is escaped, pictures are inline SVG with alternative text, and
+    a content policy in the head forbids scripts and requests. Colours follow the
+    reader's preference for light or dark; paper is always light.
+
+    Args:
+        report: from `nndiag.report.build`.
+    """
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            report=report,
+            light=theme.LIGHT,
+            dark=theme.DARK,
+            words=theme.WORDS,
+            inline=_picture,
+        )
+    )
+
+
+def _picture(picture: Picture) -> Markup:
+    # Matplotlib has escaped the names in it
+    return Markup(inline(picture))
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("nndiag.render"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -1,0 +1,153 @@
+"""`record`: the run directory of a training loop that people write themselves."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import jax
+import numpy as np
+
+from nndiag import rules, store
+from nndiag.errors import RunError, SettingError
+from nndiag.records import Finding, Readings, Status, StepRecord
+from nndiag.session.describing import describe
+from nndiag.session.publishing import Outcome, publish
+
+
+def record(path: str | Path, *, every: int = 1) -> Recording:
+    """Opens a new run directory for a loop of one's own.
+
+    Args:
+        path: the directory; it must not exist yet, or be empty.
+        every: readings are kept of one step in `every`, losses of all.
+
+    Raises:
+        RunError: `path` is in the way, or cannot be written.
+        SettingError: `every` is below 1.
+
+    Example:
+        >>> import nndiag, jax.numpy as jnp, tempfile
+        >>> def step(w, x):
+        ...     loss, g = jax.value_and_grad(lambda w: jnp.square(x @ w).mean())(w)
+        ...     return w - 0.1 * g, {"loss": loss}
+        >>> watched, w = jax.jit(nndiag.watch(step)), jnp.ones(2)
+        >>> with nndiag.record(Path(tempfile.mkdtemp(), "run")) as run:
+        ...     for number in range(20):
+        ...         (w, metrics), readings = watched(w, jnp.eye(2))
+        ...         run.log(number, readings, metrics)
+        >>> run.diagnose()
+        ()
+    """
+    if every < 1:
+        raise SettingError(f"every is {every}; it must be at least 1")
+    return Recording(Path(path), every)
+
+
+class Recording:
+    """A run being recorded; a context manager that closes it.
+
+    Nothing here ends the training: what cannot be stored is lost with one warning.
+
+    Attributes:
+        path: the run directory.
+    """
+
+    def __init__(self, path: Path, every: int) -> None:
+        self.path = path
+        self._every = every
+        self._writer = store.create(path, describe(every=every))
+        self._pending: deque[tuple[int, float, Any, Any]] = deque()
+        self._began = time.perf_counter()
+
+    def log(
+        self,
+        step: int,
+        readings: Readings | None = None,
+        metrics: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Takes the readings and metrics of one step, and returns at once.
+
+        They are read from the device when they are ready. The loss is
+        ``metrics["loss"]``, or that of the readings.
+
+        Args:
+            step: number of the step.
+            readings: what a watched function returned; `None` for a bare step.
+            metrics: other scalars by name; what is no scalar is left out.
+        """
+        if step % self._every and readings is not None:
+            metrics = {"loss": readings.loss, **(metrics or {})}
+            readings = None
+        seconds = time.perf_counter() - self._began
+        self._pending.append((step, seconds, readings, dict(metrics or {})))
+        while self._pending and _is_ready(self._pending[0]):
+            self._store(*self._pending.popleft())
+
+    def evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Stores held-out metrics after `step` steps."""
+        self._writer.evaluate(step, {k: float(v) for k, v in metrics.items()})
+
+    def diagnose(self) -> tuple[Finding, ...]:
+        """What is wrong with the run so far, most important first."""
+        self._drain()
+        return rules.diagnose(store.read(self.path))
+
+    def publish(self, *, dpi: int = 150) -> Outcome:
+        """Writes the HTML report and the pictures into the run directory."""
+        self._drain()
+        return publish(self.path, dpi=dpi)
+
+    def close(self, status: Status = "finished") -> None:
+        """Stores what is pending and closes the run."""
+        self._drain()
+        self._writer.close(status)
+        if self._writer.lost:
+            warnings.warn(self._writer.lost, stacklevel=2)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        elif issubclass(kind, KeyboardInterrupt):
+            self.close("interrupted")
+        else:
+            self.close("failed")
+
+    def _drain(self) -> None:
+        while self._pending:
+            self._store(*self._pending.popleft())
+        self._writer.flush()
+
+    def _store(
+        self, step: int, seconds: float, readings: Any, metrics: dict[str, Any]
+    ) -> None:
+        try:
+            readings, metrics = jax.device_get((readings, metrics))
+            values = {k: float(v) for k, v in metrics.items() if np.ndim(v) == 0}
+            loss = values.pop("loss", None)
+            if loss is None and readings is not None and readings.loss is not None:
+                loss = float(readings.loss)
+            self._writer.add(StepRecord(step, seconds, loss, values, readings))
+        except Exception as error:
+            self._writer.note(f"Step {step} was not stored: {error}")
+
+
+def _is_ready(pending: tuple[int, float, Any, Any]) -> bool:
+    return all(
+        leaf.is_ready()
+        for leaf in jax.tree.leaves(pending[2:])
+        if isinstance(leaf, jax.Array)
+    )

@@ -1,0 +1,227 @@
+"""`nndiag run`: train a target under watch, diagnose, publish."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+
+from nndiag import render, store
+from nndiag.errors import NndiagError, TargetError
+from nndiag.probes import Level
+from nndiag.records import Status, StepRecord
+from nndiag.session.describing import describe
+from nndiag.session.loading import configure, load_target
+from nndiag.session.options import RunOptions
+from nndiag.session.programs import LONGEST, Programs
+from nndiag.session.publishing import Outcome, publish
+from nndiag.session.training import Trainer, epochs
+from nndiag.protocol import Target
+
+
+def run(options: RunOptions, console: Console | None = None) -> Outcome:
+    """Trains a target under watch, then diagnoses and publishes the run.
+
+    An interrupt (Ctrl-C) or an error of the target while it trains ends the training,
+    not the run: what was recorded is diagnosed and published.
+
+    Args:
+        options: what to do.
+        console: where the live view is shown; `None` for nowhere.
+
+    Raises:
+        TargetError: the target cannot be loaded.
+        SettingError: a setting is unknown.
+        ProgramError: the target's step cannot be watched; nothing was written.
+        RunError: the run directory exists or cannot be written.
+    """
+    target = _prepare(options)
+    if options.debug_nans:
+        jax.config.update("jax_debug_nans", True)
+    return _Run(options, target).execute(console)
+
+
+def _prepare(options: RunOptions) -> Target:
+    changes: dict[str, Any] = dict(options.changes)
+    if options.data is not None:
+        changes["data"] = options.data
+    target = load_target(options.target)
+    return configure(target, preset=options.preset, changes=changes)
+
+
+class _Run:
+    """The course of one run."""
+
+    def __init__(self, options: RunOptions, target: Target) -> None:
+        self.options = options
+        self.target = target
+        self.error: str | None = None
+
+    def execute(self, console: Console | None) -> Outcome:
+        """Trains, stores and publishes."""
+        options = self.options
+        init_key, data_key = jax.random.split(jax.random.key(options.seed))
+        count = _epochs(self.target, options)
+        with _bad_input("the target cannot be set up"):
+            state = self.target.init(init_key)
+            course = epochs(self.target, data_key, count)
+            stacks = next(course)
+            stack = next(stacks)
+        programs = Programs(
+            self.target.train_step,
+            Level(**{part: True for part in options.watched}),
+            longest=min(LONGEST, options.every),
+        )
+        notes = programs.check(state, stack)
+        planned = _planned_steps(self.target, stack, count, options.steps)
+        header = describe(
+            self.target,
+            name=options.target,
+            seed=options.seed,
+            every=options.every,
+            watched=options.watched,
+            steps_planned=planned,
+        )
+        path = options.out or _new_path(options)
+        writer = store.create(path, header)
+        for note in notes:
+            writer.note(note)
+        with _view(console, path.name, planned, options.every) as show:
+            status = self._train(
+                Trainer(programs, every=options.every, show=_recorder(writer, show)),
+                writer,
+                state,
+                itertools.chain([itertools.chain([stack], stacks)], course),
+            )
+        writer.close(status)
+        if writer.lost:
+            warnings.warn(writer.lost, stacklevel=2)
+        return publish(path, dpi=options.dpi)
+
+    def _train(
+        self,
+        trainer: Trainer,
+        writer: store.Writer,
+        state: Any,
+        course: Iterator[Iterator[Any]],
+    ) -> Status:
+        limit = self.options.steps
+        try:
+            for stacks in course:
+                for stack in stacks:
+                    state = trainer.run_stack(state, stack, limit)
+                trainer.finish()
+                self._evaluate(writer, trainer.step, state)
+                if limit is not None and trainer.step >= limit:
+                    break
+        except KeyboardInterrupt:
+            trainer.finish()
+            writer.note(f"Interrupted at step {trainer.step}.")
+            return "interrupted"
+        except NndiagError:
+            raise
+        except Exception as error:
+            writer.note(
+                f"Training ended at step {trainer.step} with "
+                f"{type(error).__name__}: {_line(error)}"
+            )
+            return "failed"
+        finally:
+            if trainer.revived:
+                writer.note(_REVIVED)
+        return "finished"
+
+    def _evaluate(self, writer: store.Writer, step: int, state: Any) -> None:
+        evaluate = getattr(self.target, "evaluate", None)
+        if evaluate is not None:
+            writer.evaluate(step, {k: float(v) for k, v in evaluate(state).items()})
+
+
+_REVIVED = (
+    "JAX had switched its own jax_debug_nans check off while it traced (it does since "
+    "0.8, see `nndiag explain ND602`); nndiag switched it on again."
+)
+
+
+def _epochs(target: Target, options: RunOptions) -> int:
+    """How many epochs to train: enough for `steps`, if only that is given."""
+    if options.epochs is not None:
+        return options.epochs
+    if options.steps is not None:
+        return options.steps
+    return int(getattr(getattr(target, "settings", None), "epochs", 1))
+
+
+def _planned_steps(target: Target, stack: Any, count: int, limit: int | None) -> int:
+    """Number of steps to come, 0 if a target that feeds batches does not say."""
+    if not callable(getattr(target, "epoch", None)):
+        return limit or 0
+    total = count * len(jax.tree.leaves(stack)[0])
+    return min(total, limit or total)
+
+
+def _new_path(options: RunOptions) -> Path:
+    """A directory under ``reports/`` that does not exist yet."""
+    name = options.preset or re.sub(r"\W+", "-", options.target).strip("-")
+    stem = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    candidates = (Path("reports") / f"{stem}{suffix}" for suffix in _suffixes())
+    return next(path for path in candidates if not path.exists())
+
+
+def _suffixes() -> Iterator[str]:
+    yield ""
+    yield from (f"-{number}" for number in itertools.count(2))
+
+
+@contextlib.contextmanager
+def _view(
+    console: Console | None, title: str, steps: int, every: int
+) -> Iterator[Callable[[StepRecord], None]]:
+    if console is None:
+        yield lambda record: None
+        return
+    with render.LiveView(console, title=title, total_steps=steps, every=every) as view:
+        yield view.show
+
+
+def _recorder(
+    writer: store.Writer, show: Callable[[StepRecord], None]
+) -> Callable[[StepRecord], None]:
+    """Stores and shows each record; a fault of the view ends the view only."""
+    failed = False
+
+    def record(step: StepRecord) -> None:
+        nonlocal failed
+        writer.add(step)
+        if failed:
+            return
+        try:
+            show(step)
+        except Exception as error:
+            failed = True
+            writer.note(f"The live view stopped: {type(error).__name__}: {error}.")
+
+    return record
+
+
+@contextlib.contextmanager
+def _bad_input(what: str) -> Iterator[None]:
+    """Turns what a target says about bad input into an error of one line."""
+    try:
+        yield
+    except StopIteration as error:
+        raise TargetError(f"{what}: an epoch has no batch") from error
+    except (ValueError, OSError) as error:
+        raise TargetError(f"{what}: {_line(error)}") from error
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,60 @@
+"""The example runs. `example_run.py` is loaded by its path: tests are no package."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from rich.console import Console
+
+from nndiag.report import Report, build
+
+
+@pytest.fixture(scope="session")
+def example() -> ModuleType:
+    """Runs made by hand, and what rules would say of them."""
+    path = Path(__file__).parent / "example_run.py"
+    spec = importlib.util.spec_from_file_location("example_run", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def sick(example: ModuleType) -> Report:
+    run = example.sick_run()
+    return build(run, example.findings(run))
+
+
+@pytest.fixture(scope="session")
+def healthy(example: ModuleType) -> Report:
+    return build(example.healthy_run(), ())
+
+
+@pytest.fixture(scope="session")
+def empty(example: ModuleType) -> Report:
+    return build(example.empty_run(), ())
+
+
+@pytest.fixture
+def console() -> Callable[..., Console]:
+    """A console of fixed size, deaf to the environment, that writes to memory."""
+
+    def make(width: int = 80, *, terminal: bool = False, **how: object) -> Console:
+        return Console(
+            width=width,
+            height=30,
+            file=io.StringIO(),
+            force_terminal=terminal,
+            color_system=None,
+            legacy_windows=False,
+            _environ={},
+            **how,  # type: ignore[arg-type]
+        )
+
+    return make

@@ -1,0 +1,97 @@
+"""ND401 and ND402: where the first bad value is, and how far it is from the limit."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nndiag.records import Site
+from nndiag.rules import near_overflow, nonfinite_value
+
+MAXIMA = {
+    "float16": 65504.0,
+    "bfloat16": 3.3895313892515355e38,
+    "float32": 3.4028234663852886e38,
+    "float64": 1.7976931348623157e308,
+}
+"""IEEE 754 table 3.5; bfloat16 from its 8 and 7 bits, 0x7F7F."""
+
+
+def one(rule, run):
+    return next(rule.examine(run), None)
+
+
+@pytest.mark.parametrize(
+    ("first", "place"),
+    [
+        ([("cotangent", "hidden_3/relu")], "cotangent of hidden_3"),
+        (
+            [("cotangent", "hidden_3/relu"), ("value", "hidden_5/relu")],
+            "value of hidden_5",
+        ),
+        ([("value", "hidden_2/relu"), ("value", "hidden_5/relu")], "value of hidden_2"),
+        (
+            [("cotangent", "hidden_1/relu"), ("cotangent", "hidden_4/relu")],
+            "cotangent of hidden_4",
+        ),
+        ([("value", "hidden_1/relu"), ("parameter", "output/w")], "parameter output/w"),
+    ],
+)
+def test_the_place_is_the_first_in_the_order_of_computation(build, spoil, first, place):
+    finding = one(nonfinite_value, spoil(build(), 100, *first))
+    assert place in finding.title
+    assert (finding.first_step, finding.last_step) == (100, 299)
+    assert finding.severity == "error"
+
+
+def test_the_loss_dates_it_between_recorded_steps(build, spoil):
+    finding = one(nonfinite_value, spoil(build(), 93, ("parameter", "hidden_1/w")))
+    assert finding.first_step == 93
+    assert "at step 93" in finding.title and "at step 100" in finding.title
+
+
+def test_a_skipped_step_of_dynamic_loss_scaling_is_information(build):
+    run = build()
+    finite = np.arange(30) != 7
+    finding = one(nonfinite_value, dataclasses.replace(run, finite=finite))
+    assert (finding.severity, finding.first_step, finding.last_step) == ("info", 70, 70)
+
+
+def test_an_infinity_that_harms_nothing_is_not_reported(build):
+    run = build()
+    mask = Site("mask", kind="tap", order=99)
+    readings = {**run.readings, ("value", "largest", mask): np.full(30, np.inf)}
+    masked = dataclasses.replace(run, sites=(*run.sites, mask), readings=readings)
+    assert one(nonfinite_value, masked) is None
+    assert one(near_overflow, masked) is None
+
+
+@given(dtype=st.sampled_from(sorted(MAXIMA)), bits=st.floats(0.01, 12))
+def test_headroom_is_counted_from_the_largest_number_of_the_type(build, dtype, bits):
+    peak = MAXIMA[dtype] / 2**bits
+    largest = np.r_[np.full(29, 1.0), peak] * np.ones((6, 1))
+    finding = one(near_overflow, build(largest=largest, dtype=dtype))
+    assert (finding is not None) == (bits < 3)
+    if finding is not None:
+        assert finding.evidence[0].value == pytest.approx(bits, abs=1e-6)
+        assert finding.last_step == 290
+
+
+def test_a_steady_approach_is_seen_before_it_arrives(build):
+    bits = 35 - 1.1 * np.arange(30)
+    largest = MAXIMA["float32"] / np.exp2(bits) * np.ones((6, 1))
+    finding = one(near_overflow, build(largest=largest))
+    assert finding.evidence[0].value == pytest.approx(3.1)
+    assert finding.evidence[1].value == pytest.approx(0.11)
+    assert "28 steps" in finding.title
+
+
+def test_the_constant_of_a_mask_is_no_approach(build):
+    largest = np.full((6, 30), MAXIMA["float32"])
+    assert one(near_overflow, build(largest=largest)) is None
+
+
+def test_integers_have_no_headroom_here(build):
+    assert one(near_overflow, build(largest=2.0e9, dtype="int32")) is None

@@ -1,0 +1,108 @@
+"""Small targets for the tests of the session."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from nndiag.session import target
+
+ROWS, FEATURES, CLASSES = 64, 6, 3
+
+
+def data():
+    x = jax.random.normal(jax.random.key(5), (ROWS, FEATURES))
+    return x, jnp.argmax(x[:, :CLASSES], axis=1)
+
+
+def init(key):
+    a, b = jax.random.split(key)
+    return {
+        "hidden": jax.random.normal(a, (FEATURES, 8)) / FEATURES**0.5,
+        "output": 0.1 * jax.random.normal(b, (8, CLASSES)),
+    }
+
+
+def loss(params, batch):
+    x, y = batch
+    with jax.named_scope("hidden"):
+        h = jnp.tanh(x @ params["hidden"])
+    logits = h @ params["output"]
+    return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+
+def healthy(**changes):
+    parts = {"init": init, "loss": loss, "optimizer": optax.adam(1e-2)}
+    return target(**(parts | {"data": data(), "batch_size": 8} | changes))
+
+
+def square_root(params, batch):
+    """NaN as soon as the first weight is negative."""
+    return loss(params, batch) + 1e-3 * jnp.sqrt(params["hidden"][0, 0])
+
+
+def breaking():
+    """A target whose loss becomes NaN after some steps: its root's argument falls."""
+
+    def falling(params, batch):
+        root = jnp.sqrt(params["slide"])
+        return loss(params, batch) + root
+
+    def start(key):
+        return init(key) | {"slide": jnp.asarray(0.09)}
+
+    return healthy(init=start, loss=falling, optimizer=optax.sgd(0.01))
+
+
+class Fed:
+    """A target that feeds batches from the host, as NumPy arrays."""
+
+    def __init__(self):
+        self.inner = healthy()
+        self.init = self.inner.init
+        self.train_step = self.inner.train_step
+
+    def batches(self, key):
+        import numpy as np
+
+        stacked = self.inner.epoch(key)
+        for i in range(len(stacked[0])):
+            yield jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), stacked)
+
+
+class VectorLoss(Fed):
+    def __init__(self):
+        super().__init__()
+
+        def train_step(state, batch):
+            state, metrics = self.inner.train_step(state, batch)
+            return state, {"loss": jnp.stack([metrics["loss"]] * 3)}
+
+        self.train_step = train_step
+
+
+class Interrupted(Fed):
+    """Raises what Ctrl-C raises, in the middle of the second epoch."""
+
+    def __init__(self, error=KeyboardInterrupt):
+        super().__init__()
+        self.epochs_begun = 0
+        self.error = error
+
+    def batches(self, key):
+        self.epochs_begun += 1
+        for i, batch in enumerate(super().batches(key)):
+            if self.epochs_begun == 2 and i == 3:
+                raise self.error("stopped here")
+            yield batch
+
+
+healthy_target = healthy()
+breaking_target = breaking()
+fed_target = Fed()
+vector_target = VectorLoss()
+interrupted_target = Interrupted()
+failing_target = Interrupted(RuntimeError)
+no_target = object()
+number = 3

@@ -1,0 +1,98 @@
+import html
+import importlib.util
+import json
+import sqlite3
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from nndiag import report, rules, store
+from nndiag.records import Finding
+
+ROOT = Path(__file__).resolve().parents[1]
+GALLERY = ROOT / "reports" / "gallery"
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    """``reports/make_gallery.py`` as a module."""
+    specification = importlib.util.spec_from_file_location(
+        "make_gallery", ROOT / "reports" / "make_gallery.py"
+    )
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def diagnose(name: str) -> tuple[Finding, ...]:
+    return rules.diagnose(store.read(GALLERY / name))
+
+
+def test_the_gallery_holds_what_the_script_makes(script: ModuleType) -> None:
+    assert {path.name for path in GALLERY.iterdir()} == set(script.CASES)
+
+
+@pytest.mark.parametrize("name", ["deep-sigmoid", "relu"])
+def test_a_page_says_what_nndiag_says_of_its_run_today(name: str) -> None:
+    run, findings = store.read(GALLERY / name), diagnose(name)
+    page = (GALLERY / name / "report.html").read_text(encoding="utf-8")
+    today = report.build(run, findings)
+    assert html.escape(today.verdict.sentence) in page.replace("&#39;", "&#x27;")
+    for card in today.cards():
+        assert card.code in page
+        assert html.escape(card.title) in page.replace("&#39;", "&#x27;")
+    pictures = {path.stem for path in (GALLERY / name / "figures").glob("*.png")}
+    assert {"loss", "saturation", "gradient", "profile", "update"} <= pictures
+
+
+def test_the_sick_example_is_sick_of_the_vanishing_gradient() -> None:
+    first = diagnose("deep-sigmoid")[0]
+    assert (first.code, first.severity) == ("ND201", "error")
+
+
+def test_the_healthy_example_is_healthy() -> None:
+    assert {finding.severity for finding in diagnose("relu")} <= {"info"}
+
+
+@pytest.mark.parametrize("name", ["deep-sigmoid", "relu"])
+def test_an_example_is_small(name: str) -> None:
+    assert (GALLERY / name / "run.sqlite").stat().st_size < 300_000
+    files = [path for path in (GALLERY / name).rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 1_500_000
+
+
+def assert_nothing_tells_of_the_machine(path: Path) -> None:
+    connection = sqlite3.connect(path / "run.sqlite")
+    files = connection.execute("SELECT DISTINCT file FROM site").fetchall()
+    status = connection.execute("SELECT process, host FROM status").fetchone()
+    connection.close()
+    assert files and not any(Path(file).is_absolute() for (file,) in files)
+    assert status == (None, None)
+    header = json.loads((path / "run.json").read_text(encoding="utf-8"))
+    assert header["command"].startswith("nndiag run --preset ")
+    assert not header["git"]
+    texts = [path / "report.html", path / "run.json"]
+    for text in texts:
+        assert str(ROOT) not in text.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["deep-sigmoid", "relu"])
+def test_an_example_tells_nothing_of_the_machine_it_was_made_on(name: str) -> None:
+    assert_nothing_tells_of_the_machine(GALLERY / name)
+
+
+def test_the_script_makes_such_an_example(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = script.session.RunOptions(preset="deep-sigmoid", every=5, steps=16)
+    monkeypatch.setitem(script.CASES, "deep-sigmoid", short)
+    outcome = script.make("deep-sigmoid", tmp_path)
+    assert outcome.findings[0].code == "ND201"
+    assert_nothing_tells_of_the_machine(tmp_path / "deep-sigmoid")
+    made, shown = (
+        {path.name for path in (folder / "deep-sigmoid").rglob("*")}
+        for folder in (tmp_path, GALLERY)
+    )
+    assert made == shown

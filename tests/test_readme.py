@@ -1,0 +1,103 @@
+"""Each command and example of the README works as it stands."""
+
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+
+from nndiag.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FEW_STEPS = ["--steps", "20"]
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of the README in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def commands() -> list[str]:
+    """Every command: the lines of the shell blocks, taken apart at ``&&``."""
+    lines = "".join(blocks("sh")).splitlines()
+    return [part.strip() for line in lines for part in line.split("&&")]
+
+
+def of_nndiag() -> list[list[str]]:
+    """The words after ``nndiag`` of each command that is ours."""
+    found = [shlex.split(command) for command in commands()]
+    return [words[1:] for words in found if Path(words[0]).name == "nndiag"]
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory with a target of one's own."""
+    package = tmp_path / "my_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "my_model.py").write_text("from mnist_model import target as target\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def test_every_command_is_known_to_these_tests() -> None:
+    others = [c for c in commands() if Path(c.split()[0]).name != "nndiag"]
+    assert others == [
+        "python3 -m venv .venv",
+        ".venv/bin/pip install -q .",
+        "python3 -m venv .venv",
+        '.venv/bin/pip install -q -e ".[test]"',
+        ".venv/bin/python -m pytest -q -n auto",
+    ]
+    assert {words[0] for words in of_nndiag()} == {"run", "list", "report", "explain"}
+
+
+def test_ci_runs_the_test_command_of_the_readme_itself() -> None:
+    (line,) = [line for line in README.splitlines() if "-m pytest" in line]
+    assert line.endswith(commands()[4])
+    assert "grep -m 1 -e '-m pytest' README.md" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_commands_of_nndiag_work_one_after_another(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in of_nndiag():
+        few = FEW_STEPS if words[0] == "run" else []
+        code = main([*words, *few])
+        captured = capsys.readouterr()
+        assert code == 0, (words, captured.err)
+        assert captured.out
+    assert (workplace / "reports" / "relu" / "report.html").is_file()
+
+
+def test_the_example_finds_what_is_wrong_with_its_network(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (example,) = blocks("python")
+    program = workplace / "example.py"
+    program.write_text(example, encoding="utf-8")
+    run = runpy.run_path(str(program))["run"]
+    told = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("ND201 ") for line in told)
+    assert run.publish(dpi=50).page.is_file()
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "tests/README.md"])
+def test_links_and_pictures_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    missing = [
+        link
+        for link in links
+        if "://" not in link and not ((ROOT / page).parent / link).exists()
+    ]
+    assert missing == []
+
+
+def test_pictures_have_alternative_text() -> None:
+    alternatives = re.findall(r"!\[(.*?)\]", README)
+    assert alternatives
+    assert all(len(text) > 20 for text in alternatives)

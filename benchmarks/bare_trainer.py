@@ -20,8 +20,8 @@ import numpy as np
 
 from mnist_model import Classifier, Settings
 
-PAIRS = 31
-STEPS = 60
+PAIRS = 21
+STEPS = 40
 THREADS = 2
 PAUSE = 0.05  # seconds, in which the threads of the other library go to sleep
 

@@ -86,10 +86,11 @@ def test_an_example_tells_nothing_of_the_machine_it_was_made_on(name: str) -> No
 def test_the_script_makes_such_an_example(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short = script.session.RunOptions(preset="deep-sigmoid", every=5, steps=16)
-    monkeypatch.setitem(script.CASES, "deep-sigmoid", short)
-    outcome = script.make("deep-sigmoid", tmp_path)
-    assert outcome.findings[0].code == "ND201"
+    small = script.session.RunOptions(
+        preset="deep-sigmoid", steps=12, every=5, changes={"depth": "2"}, dpi=40
+    )
+    monkeypatch.setitem(script.CASES, "deep-sigmoid", small)
+    script.make("deep-sigmoid", tmp_path)
     assert_nothing_tells_of_the_machine(tmp_path / "deep-sigmoid")
     made, shown = (
         {path.name for path in (folder / "deep-sigmoid").rglob("*")}

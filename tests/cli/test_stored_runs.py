@@ -1,4 +1,7 @@
 import json
+import subprocess
+import sys
+import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,10 +20,41 @@ def test_report_publishes_the_run_and_says_what_it_says(
     assert str(session.run_directory / "report.html") in answer.out
 
 
-def test_report_as_json_prints_json_alone(nndiag: Command, session: Any) -> None:
-    answer = nndiag("report", "runs/1", "--json")
+def test_report_as_json_prints_json_and_writes_nothing(
+    nndiag: Command, store_run: Callable[..., Path]
+) -> None:
+    path = store_run()
+    before = sorted(path.rglob("*"))
+    answer = nndiag("report", str(path), "--json")
+    assert (answer.code, answer.err) == (0, "")
     assert json.loads(answer.out)["run"]["steps"] == 3
-    assert answer.err == ""
+    assert sorted(path.rglob("*")) == before
+
+
+def test_report_opens_the_page_it_wrote_and_prints_json_all_the_same(
+    nndiag: Command, session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda url: opened.append(url) or True)
+    answer = nndiag("report", "runs/1", "--json", "--open")
+    assert json.loads(answer.out)["run"]["steps"] == 3
+    assert opened == [(session.run_directory / "report.html").as_uri()]
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_report_needs_no_jax(store_run: Callable[..., Path], words: list[str]) -> None:
+    program = (
+        "import sys; sys.modules |= dict.fromkeys(['jax', 'jaxlib', 'optax']); "
+        "from nndiag.cli import main; raise SystemExit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "report", str(store_run()), *words],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_list_shows_each_run_and_the_next_command(

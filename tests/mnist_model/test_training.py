@@ -87,7 +87,11 @@ def test_a_step_of_sgd_follows_the_gradient_of_the_loss():
     gradient = jax.jit(jax.grad(target.loss))(state.params, batch)
     after, metrics = jax.jit(target.train_step)(state, batch)
     expected = jax.tree.map(lambda p, g: p - 0.1 * g, state.params, gradient)
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), after.params, expected)
+    jax.tree.map(
+        partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7),
+        after.params,
+        expected,
+    )
     assert metrics["loss"] == pytest.approx(float(target.loss(state.params, batch)))
     assert metrics["loss"].shape == ()
 

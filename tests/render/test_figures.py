@@ -103,7 +103,9 @@ def _shown(text, figure):
 
 def test_names_are_not_formulas(example):
     run = example.sick_run(steps=20, depth=3)
-    rename = {s: example.Site(s, **{**vars(s), "scope": "$\\frac{$"}) for s in run.sites}
+    rename = {
+        s: example.Site(s, **{**vars(s), "scope": "$\\frac{$"}) for s in run.sites
+    }
     odd = example.replace(
         run,
         sites=tuple(rename.values()),

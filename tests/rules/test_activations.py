@@ -1,5 +1,7 @@
 """ND101, ND102, ND103 and ND701: since when, and from what."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -115,3 +117,12 @@ def test_far_inputs_are_told_by_kind(build, inputs, words):
 )
 def test_usual_inputs_are_sound(build, inputs):
     assert diagnose(build(inputs=inputs)) == ()
+
+
+def test_a_resumed_run_says_nothing_of_initial_weights(build):
+    run = build(std_per_layer=0.1)
+    later = dataclasses.replace(
+        run, steps=run.steps + 1000, recorded=run.recorded + 1000
+    )
+    assert one(signal_collapse, run) is not None
+    assert one(signal_collapse, later) is None

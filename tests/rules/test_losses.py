@@ -100,3 +100,15 @@ def test_one_overturning_first_step_is_enough_if_nothing_was_learned(build, plat
 
 def test_biases_that_start_at_zero_do_not_count(build):
     assert diagnose(build(update=0.01)) == ()
+
+
+def test_a_loss_that_jumped_up_and_came_back_has_not_learned(build):
+    loss = np.where((STEPS > 0) & (STEPS < 40), 1e4, 2.3)
+    finding = one(update_too_large, build(update=np.r_[0.9, np.zeros(29)], loss=loss))
+    assert finding.severity == "error"
+
+
+def test_a_run_that_ends_within_its_warm_up_is_not_too_slow(build, plateau):
+    rising = 1e-6 * 1.1 ** np.arange(30)
+    assert one(update_too_small, build(update=rising, loss=plateau)) is None
+    assert one(update_too_small, build(update=rising[::-1], loss=plateau)) is not None

@@ -20,8 +20,21 @@ def report(
     open_page: OpenPage = False,
     as_json: AsJson = False,
 ) -> None:
-    """Diagnose a stored run again, and write its report again."""
+    """Diagnose a stored run again, and write its report again.
+
+    With --json alone, nothing is written.
+    """
+    if as_json and not open_page:
+        _print_findings(run)
+        return
     from nndiag import session
 
     outcome = session.publish(run, dpi=dpi)
     deliver(outcome, as_json=as_json, open_page=open_page)
+
+
+def _print_findings(path: Path) -> None:
+    from nndiag import render, rules, store
+
+    run = store.read(path)
+    print(render.findings_json(run, rules.diagnose(run)))

@@ -8,7 +8,7 @@ import numpy as np
 
 from nndiag.records import Floats, Integers, Run, Site
 from nndiag.report.layers import measured
-from nndiag.report.units import count, number, percent, printable
+from nndiag.report.units import count, evaluation, number, percent, printable
 
 _NAMED = 12
 """At most that many rows are told one by one."""
@@ -32,7 +32,7 @@ def loss(run: Run) -> str:
     for name, (steps, values) in run.evaluations.items():
         if "loss" in name.lower() and len(steps):
             text += (
-                f" Held-out {printable(name)}: {number(values[0])} at step "
+                f" {evaluation(name).capitalize()}: {number(values[0])} at step "
                 f"{steps[0]:,}, {number(values[-1])} at step {steps[-1]:,}."
             )
     return text

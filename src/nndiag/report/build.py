@@ -17,7 +17,15 @@ from nndiag.report.blocks import (
 from nndiag.report.cards import deal
 from nndiag.report.gallery import gather
 from nndiag.report.layers import Change, LayerRow, layer_rows
-from nndiag.report.units import bits, count, duration, number, percent, printable
+from nndiag.report.units import (
+    bits,
+    count,
+    duration,
+    evaluation,
+    number,
+    percent,
+    printable,
+)
 from nndiag.report.verdict import judge
 
 _ENDED = {
@@ -94,7 +102,7 @@ def _facts(run: Run) -> Iterable[tuple[str, str]]:
         if len(values):
             share = "accuracy" in name and 0 <= values[-1] <= 1
             text = f"{100 * values[-1]:.1f} %" if share else number(values[-1])
-            yield f"Held-out {printable(name)}", text
+            yield evaluation(name).capitalize(), text
     optional = (
         ("Device", header.device),
         ("Seed", str(header.seed)),
@@ -106,7 +114,9 @@ def _facts(run: Run) -> Iterable[tuple[str, str]]:
 
 
 def _key_values(items: Iterable[tuple[str, object]]) -> tuple[KeyValues, ...]:
-    pairs = tuple((printable(name), printable(str(value))) for name, value in items)
+    pairs = tuple(
+        (printable(name), printable(str(value)) or "–") for name, value in items
+    )
     return (KeyValues(pairs),) if pairs else ()
 
 

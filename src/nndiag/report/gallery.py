@@ -27,7 +27,7 @@ from nndiag.report.picture import (
     Series,
 )
 from nndiag.report.thin import thin, thin_columns
-from nndiag.report.units import printable
+from nndiag.report.units import evaluation, printable
 from nndiag.rules.thresholds import UPDATE_LARGE, UPDATE_SMALL
 
 UPDATE_BAND = (UPDATE_SMALL, UPDATE_LARGE)
@@ -62,7 +62,7 @@ def _loss(run: Run) -> Picture | None:
     smooth = " Thin: every step; thick: its moving mean." if len(lines) > 1 else ""
     for name, (steps, values) in run.evaluations.items():
         if "loss" in name.lower() and len(steps):
-            label = f"held-out {printable(name)}"
+            label = evaluation(name)
             lines.append(_line(label, steps, values, depth=1, style="marked"))
     return Series(
         name="loss",

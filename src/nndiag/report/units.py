@@ -48,12 +48,16 @@ def percent(share: float) -> str:
     Example:
         >>> percent(0.624), percent(0.004), percent(1.0), percent(0.0)
         ('62 %', '0.4 %', '100 %', '0 %')
+        >>> percent(0.9999), percent(0.0001)
+        ('99.9 %', '0.1 %')
     """
     if not math.isfinite(share):
         return number(share)
     hundredths = 100 * share
-    fine = 0 < hundredths < 0.95 or 99.5 <= hundredths < 100
-    return f"{hundredths:.1f} %" if fine else f"{hundredths:.0f} %"
+    # only none is 0 %, only all is 100 %
+    if 0 < hundredths < 0.95 or 99.5 <= hundredths < 100:
+        return f"{min(max(hundredths, 0.1), 99.9):.1f} %"
+    return f"{hundredths:.0f} %"
 
 
 def bits(value: float) -> str:
@@ -118,6 +122,17 @@ def count(amount: int, noun: str) -> str:
         ('1 step', '1,500 steps')
     """
     return f"{amount:,} {noun}" if amount == 1 else f"{amount:,} {noun}s"
+
+
+def evaluation(name: str) -> str:
+    """What a held-out metric is called: its own name if that says as much.
+
+    Example:
+        >>> evaluation("accuracy"), evaluation("test_loss")
+        ('held-out accuracy', 'test loss')
+    """
+    words = printable(name).replace("_", " ")
+    return words if " " in words else f"held-out {words}"
 
 
 def printable(text: str) -> str:

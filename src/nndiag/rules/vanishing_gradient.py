@@ -21,8 +21,8 @@ best a quarter, unless the weights make up for it: ten layers, a millionth.
 
 When the median ratio over the recorded steps is below 0.03, over three layers or more.
 It is an error below 1/1000, or when the loss has not fallen by a tenth of its early
-level, else a warning; it is information where the loss fell by half. Being a ratio within one step, it is not moved by the
-scale of the loss, nor by convergence.
+level, else a warning; it is information where the loss fell by half. Being a ratio
+within one step, it is not moved by the scale of the loss, nor by convergence.
 
 ## What to do
 

@@ -1,0 +1,113 @@
+"""What watching costs: watched trainer against bare trainer, interleaved in one process.
+
+    python benchmarks/overhead.py [--pairs 21]
+
+MLP 784-512-512-10, batch 128, on the default device. Each pair times one stretch of
+steps of the bare trainer (a jitted `lax.scan`, as people write it) and one of each
+watched variant, in turn; the figure is the median of the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from nndiag.probes import Level, level_of
+from nndiag.session import target
+from nndiag.session.programs import LONGEST, Programs
+from nndiag.session.training import Trainer
+
+SIZES = (784, 512, 512, 10)
+STEPS = 60
+BOUNDS = {
+    "standard, every 10th step": 1.03,
+    "standard, every step": 1.20,
+    "finite or not, every step": 1.03,
+}
+
+
+def init(key):
+    keys = jax.random.split(key, len(SIZES))
+    return [
+        (jax.random.normal(k, (a, b)) * (2 / a) ** 0.5, jnp.zeros(b))
+        for k, a, b in zip(keys, SIZES, SIZES[1:], strict=False)
+    ]
+
+
+def loss(params, batch):
+    x, y = batch
+    for i, (weight, bias) in enumerate(params[:-1]):
+        with jax.named_scope(f"hidden_{i + 1}"):
+            x = jax.nn.relu(x @ weight + bias)
+    weight, bias = params[-1]
+    logits = x @ weight + bias
+    return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=21)
+    pairs = parser.parse_args().pairs
+    a, b = jax.random.split(jax.random.key(0))
+    rows = STEPS * 128
+    x = jax.random.uniform(a, (rows, SIZES[0]))
+    y = jax.random.randint(b, (rows,), 0, SIZES[-1])
+    model = target(init=init, loss=loss, optimizer=optax.sgd(0.1), data=(x, y))
+    state = jax.block_until_ready(model.init(jax.random.key(1)))
+    data = jax.block_until_ready(model.epoch(jax.random.key(2)))
+
+    scan = jax.jit(lambda s, d: jax.lax.scan(model.train_step, s, d))
+
+    def bare():
+        jax.block_until_ready(scan(state, data))
+
+    def watched(level, every):
+        programs = Programs(model.train_step, level, longest=min(every, LONGEST))
+
+        def run():
+            trainer = Trainer(programs, every=every, show=lambda record: None)
+            trainer._segment = programs.longest
+            after = trainer.run_stack(state, data, None)
+            trainer.finish()
+            jax.block_until_ready(after)
+
+        return run
+
+    variants = {
+        "standard, every 10th step": watched(level_of("standard"), 10),
+        "standard, every step": watched(level_of("standard"), 1),
+        "finite or not, every step": watched(level_of("light"), 1),
+        "no step watched": watched(level_of("light"), 10**9),
+        **{
+            f"{part} only, every step": watched(Level(**{part: True}), 1)
+            for part in Level._fields
+        },
+    }
+    times = {name: [] for name in variants}
+    base = []
+    for run in (bare, *variants.values()):
+        run()
+    for _ in range(pairs):
+        base.append(seconds(bare))
+        for name, run in variants.items():
+            times[name].append(seconds(run))
+    print(f"bare: {1e3 * statistics.median(base) / STEPS:.2f} ms a step")
+    for name, taken in times.items():
+        ratios = [t / b for t, b in zip(taken, base, strict=True)]
+        bound = f"  (at most {BOUNDS[name]})" if name in BOUNDS else ""
+        print(f"{statistics.median(ratios):.3f}  {name}{bound}")
+
+
+def seconds(run):
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""What watching costs: watched trainer against bare trainer, interleaved in one process.
+"""What watching costs: watched against bare trainer, interleaved in one process.
 
     python benchmarks/overhead.py [--pairs 21]
 

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from nndiag.probes import watch as watch
     from nndiag.rules import explain as explain
     from nndiag.session import record as record
+    from nndiag.session import target as target
     from nndiag.store import read as load
+
+__all__ = ["explain", "load", "record", "tap", "target", "value_and_grad", "watch"]
 
 _HOMES = {
     "explain": ("nndiag.rules", "explain"),
@@ -35,8 +38,6 @@ _HOMES = {
     "value_and_grad": ("nndiag.probes", "value_and_grad"),
     "watch": ("nndiag.probes", "watch"),
 }
-
-__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,7 @@
 """Activations are recognised by what they compute, and flat where they say."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,13 +46,22 @@ custom_relu.defjvp(lambda p, t: (custom_relu(p[0]), jnp.where(p[0] > 0, t[0], 0.
 WRITTEN = {
     "sigmoid": [jax.nn.sigmoid, hand_sigmoid, stable_sigmoid, custom_sigmoid],
     "tanh": [jnp.tanh, hand_tanh, lambda z: 2 * jax.nn.sigmoid(2 * z) - 1],
-    "relu": [jax.nn.relu, lambda z: jnp.maximum(z, 0), custom_relu, lambda z: z * (z > 0)],
+    "relu": [
+        jax.nn.relu,
+        lambda z: jnp.maximum(z, 0),
+        custom_relu,
+        lambda z: z * (z > 0),
+    ],
     "gelu": [
         jax.nn.gelu,
         lambda z: jax.nn.gelu(z, approximate=False),
         lambda z: z * 0.5 * (1 + jax.lax.erf(z / jnp.sqrt(2.0))),
     ],
-    "silu": [jax.nn.silu, lambda z: z * jax.nn.sigmoid(z), lambda z: z / (1 + jnp.exp(-z))],
+    "silu": [
+        jax.nn.silu,
+        lambda z: z * jax.nn.sigmoid(z),
+        lambda z: z / (1 + jnp.exp(-z)),
+    ],
     "softplus": [jax.nn.softplus, lambda z: jnp.log1p(jnp.exp(z))],
     "leaky_relu": [jax.nn.leaky_relu, lambda z: jnp.where(z > 0, z, 0.2 * z)],
     "elu": [jax.nn.elu],
@@ -95,7 +106,7 @@ def test_every_way_of_writing_it_is_recognised(name, function):
     _, readings = jax.jit(watch(two_layers(function)))(weights(), X)
     activations_seen = [s for s in readings.value if s.kind == "activation"]
     assert activations_seen == [f"hidden/{name}"]
-    assert activations_seen[0].file == __file__
+    assert activations_seen[0].file.endswith(Path(__file__).name)
 
 
 @pytest.mark.parametrize(("name", "function"), [(n, f[0]) for n, f in WRITTEN.items()])

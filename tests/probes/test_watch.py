@@ -103,7 +103,7 @@ def approximately(expected):
 
 def test_readings_match_float64_numpy(transformed):
     params, batch = make_params(scale=2.0), make_batch()
-    (after, metrics), readings = transformed(watch(step))(params, batch)
+    (_, metrics), readings = transformed(watch(step))(params, batch)
     loss, values, cotangents, gradients = oracle(params, batch)
     assert float(readings.loss) == pytest.approx(loss, rel=1e-6)
     assert float(metrics["loss"]) == pytest.approx(loss, rel=1e-6)
@@ -151,7 +151,7 @@ def test_sites_say_where_they_are():
         "hidden_2",
         "sigmoid",
     )
-    assert hidden.file == __file__
+    assert hidden.file.endswith(Path(__file__).name)
     assert "sigmoid" in SOURCE[hidden.line - 1] or "activate" in SOURCE[hidden.line - 1]
     assert sites["layer_1/weight"].scope == "hidden_2"
     assert sites["layer_2/bias"].scope == "output"
@@ -167,7 +167,7 @@ SOURCE = Path(__file__).read_text(encoding="utf-8").splitlines()
 
 def test_an_outer_scan_stacks_the_readings():
     params, batch = make_params(), make_batch()
-    after, (_, stacked) = jax.lax.scan(
+    _, (_, stacked) = jax.lax.scan(
         lambda p, b: (lambda out: (out[0][0], (out[0][1], out[1])))(watch(step)(p, b)),
         params,
         jax.tree.map(lambda leaf: jnp.stack([leaf] * 4), batch),
@@ -243,8 +243,10 @@ def test_per_example_gradients_inside_are_read_as_the_batch():
         jax.jit,
         jax.checkpoint,
         lambda f: jax.jit(jax.jit(f)),
-        lambda f: lambda p, b: jax.lax.cond(
-            b[0][0, 0] < 1e9, f, lambda p, b: 0.0 * b[0][0, 0], p, b
+        lambda f: (
+            lambda p, b: jax.lax.cond(
+                b[0][0, 0] < 1e9, f, lambda p, b: 0.0 * b[0][0, 0], p, b
+            )
         ),
     ],
     ids=["jit", "checkpoint", "jit in jit", "cond"],
@@ -281,14 +283,17 @@ def test_has_aux_and_several_gradient_calls():
 
     def two(params, batch):
         (loss, aux), first = jax.value_and_grad(
-            lambda p: (loss_fn(p, batch), {"name": "text", "twice": 2 * p["layer_0"]["bias"]}),
+            lambda p: (
+                loss_fn(p, batch),
+                {"name": "text", "twice": 2 * p["layer_0"]["bias"]},
+            ),
             has_aux=True,
         )(params)
         second = jax.grad(lambda p: 3 * loss_fn(p, batch))(params)
-        assert aux["name"] == "text"
-        return loss, aux["twice"], first, second
+        assert (aux["name"], loss.shape) == ("text", ())
+        return aux["twice"], first, second
 
-    (_, twice, first, second), readings = jax.jit(watch(two))(params, batch)
+    (twice, _, second), readings = jax.jit(watch(two))(params, batch)
     np.testing.assert_array_equal(twice, 2 * params["layer_0"]["bias"])
     one = readings.gradient["layer_0/weight"].norm
     three = readings.gradient["layer_0/weight#2"].norm
@@ -308,7 +313,10 @@ def test_argnums_and_keyword_arguments():
     out, readings = jax.jit(watch(g))(a, b)
     assert_same_bits(out, jax.jit(g)(a, b))
     assert norms(readings, "gradient") == pytest.approx(
-        {"0": np.linalg.norm(4 * np.arange(3) ** 2), "1": np.linalg.norm(4 * np.arange(3))}
+        {
+            "0": np.linalg.norm(4 * np.arange(3) ** 2),
+            "1": np.linalg.norm(4 * np.arange(3)),
+        }
     )
 
 

@@ -75,3 +75,15 @@ def test_terminal_needs_neither_matplotlib_nor_jinja_nor_jax():
         [sys.executable, "-c", code], capture_output=True, check=True
     )
     assert found.stdout.decode().strip() == "[]"
+
+
+def test_terminal_that_knows_no_blocks_gets_bars_of_ascii(sick):
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding="ascii", errors="replace")
+    show(Console(file=file, width=80, _environ={}), sick)
+    file.flush()
+    row = next(
+        r for r in raw.getvalue().decode().splitlines() if r.startswith("hidden_7")
+    )
+    assert row.split()[1:3] == ["#######", "82"]
+    assert "?" not in row

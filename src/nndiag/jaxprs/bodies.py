@@ -31,13 +31,13 @@ class Body(NamedTuple):
     """One body of an equation.
 
     Attributes:
-        index: its number among the equation's bodies.
+        number: its number among the equation's bodies.
         jaxpr: open or closed.
         operands: the atoms that are its inputs (for `scan`, those scanned over have
             one leading axis more).
     """
 
-    index: int
+    number: int
     jaxpr: Any
     operands: list[Any]
 
@@ -70,7 +70,7 @@ def rebuild(
     rewritten = {}
     for body in bodies(equation):
         function = transform(body)
-        rewritten[body.index] = (
+        rewritten[body.number] = (
             body.jaxpr if function is None else compat.retrace(body.jaxpr, function)
         )
     changes: dict[str, Any] = {}
@@ -82,4 +82,3 @@ def rebuild(
         changes[name] = parts if isinstance(held, tuple) else parts[0]
         index += count
     return changes
-

@@ -76,10 +76,10 @@ def source(equation: Equation) -> contextlib.AbstractContextManager[None]:
     return _source_info.user_context(info.traceback, name_stack=stack)
 
 
-def user_frame(equation: Equation) -> tuple[str, int]:
-    """File and line of the user's code that made `equation`, `("", 0)` if unknown."""
-    frame = next(iter(_source_info.user_frames(equation.source_info.traceback)), None)
-    return (frame.file_name, frame.start_line) if frame else ("", 0)
+def user_frames(equation: Equation) -> Iterator[tuple[str, int]]:
+    """File and line of the calls outside JAX behind `equation`, innermost first."""
+    for frame in _source_info.user_frames(equation.source_info.traceback):
+        yield frame.file_name, frame.start_line
 
 
 def scan_split(equation: Equation) -> tuple[int, int]:
@@ -192,6 +192,11 @@ def retrace(jaxpr: Jaxpr, fun: Callable[..., list[Any]]) -> Jaxpr:
     return like(jaxpr, trace(fun, *inputs))
 
 
+def debug_nans_is_on() -> bool:
+    """Whether `jax_debug_nans` is set."""
+    return bool(_config.debug_nans.value)
+
+
 def debug_nans_is_dead() -> bool:
     """Whether `jax_debug_nans` is on but no longer checks what is compiled.
 
@@ -199,7 +204,7 @@ def debug_nans_is_dead() -> bool:
     while tracing `jnp.var`, a `relu` or the gradient of a scan, overwrites this
     thread's check with "none".
     """
-    if not jax.config.jax_debug_nans:
+    if not debug_nans_is_on():
         return False
     hook = _api._post_hook_state
     return hook.get_local() is None and hook.get_global() is not None

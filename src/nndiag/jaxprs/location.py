@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from nndiag.jaxprs import compat
 
-_TRANSFORM = re.compile(r"^(?:jvp|vmap|transpose|jit|pjit|checkpoint|rematted_computation)"
-                        r"\((.*)\)$")
+_TRANSFORM = re.compile(r"^(?:jvp|vmap|transpose|jit|checkpoint)\((.*)\)$")
+_NNDIAG = str(Path(__file__).parents[1])
+_PACKAGES = "site-packages/"
+_LIBRARIES = ("optax/", "flax/", "equinox/", "haiku/")
 
 
 class Location(NamedTuple):
@@ -16,7 +19,8 @@ class Location(NamedTuple):
 
     Attributes:
         scope: the `jax.named_scope` path, without transforms, `""` if none.
-        file: the user's source file, `""` if unknown.
+        file: the user's source file, relative to the working directory or to the
+            installed packages where it lies in one of them; `""` if unknown.
         line: the line in `file`, 0 if unknown.
     """
 
@@ -27,7 +31,7 @@ class Location(NamedTuple):
 
 def locate(equation: Any, outer: str = "") -> Location:
     """The location of `equation`; `outer` is the scope of the jaxpr around it."""
-    return Location(join(outer, scope_of(equation)), *compat.user_frame(equation))
+    return Location(join(outer, scope_of(equation)), *_user_line(equation))
 
 
 def scope_of(equation: Any) -> str:
@@ -48,3 +52,22 @@ def _strip(part: str) -> str:
     while match := _TRANSFORM.match(part):
         part = match.group(1)
     return part
+
+
+def _user_line(equation: Any) -> tuple[str, int]:
+    """The innermost line that is neither JAX's, nndiag's nor a layer library's."""
+    frames = [
+        (_shorten(file), line)
+        for file, line in compat.user_frames(equation)
+        if not file.startswith(_NNDIAG)
+    ]
+    own = [frame for frame in frames if not frame[0].startswith(_LIBRARIES)]
+    return next(iter(own or frames), ("", 0))
+
+
+def _shorten(file: str) -> str:
+    if _PACKAGES in file:
+        return file.rpartition(_PACKAGES)[2]
+    path = Path(file)
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else file

@@ -73,7 +73,10 @@ def _batch(operands: Any, axes: Any, *, mark: Mark) -> tuple[Any, int]:
         if axis is not None
     )
     if axes[0] is None and len(operands) > 1:
-        operands = (broadcast_to(operands[0], (size, *operands[0].shape)), *operands[1:])
+        operands = (
+            broadcast_to(operands[0], (size, *operands[0].shape)),
+            *operands[1:],
+        )
         axes = (0, *axes[1:])
     moved = [
         operand if axis is None else moveaxis(operand, axis, 0)

@@ -1,32 +1,32 @@
-"""The activation functions: one table that says what each computes and where it is flat.
+"""The activation functions: what each computes, and where it is flat.
 
-An element is **saturated** where the magnitude of the activation's derivative is below
-5 % of the largest the function has, |f′(z)| < 0.05 · max|f′|. For the sigmoid that is
-|z| > 4.36, for tanh |z| > 2.18, for relu every z ≤ 0.
+An element is **saturated** where the magnitude of the activation's derivative is less
+than 5 % of the largest that the function has, |f′(z)| < 0.05 · max |f′|:
 
-==============  ===================  ==========  =======================
-name            f(z)                 max |f′|    saturated where
-==============  ===================  ==========  =======================
-sigmoid         1/(1+exp(−z))        1/4         \\|z| > 4.36
-tanh            tanh z               1           \\|z| > 2.18
-hard_tanh       clip(z, −1, 1)       1           \\|z| > 1
-hard_sigmoid    clip(z/6+1/2, 0, 1)  1/6         \\|z| > 3
-softsign        z/(1+\\|z|)           1           \\|z| > 3.47
-relu            max(z, 0)            1           z ≤ 0
-relu6           clip(z, 0, 6)        1           z ≤ 0 or z ≥ 6
-gelu            z·Φ(z)               1.13        z < −2.47 or −0.81 < z < −0.70
-silu            z·σ(z)               1.10        z < −4.27 or −1.38 < z < −1.18
-hard_silu       z·clip(z/6+½, 0, 1)  3/2         z ≤ −3 or about z = −1.5
-mish            z·tanh(softplus z)   1.09        z < −4.68 or about z = −1.19
-softplus        log(1+exp z)         1           z < −2.94
-elu             z or exp(z)−1        1           z < −3.00
-selu            λ·elu(z, α)          1.76        z < −3.56 …
-leaky_relu      max(z, a·z)          1           never, if a ≥ 0.05
-==============  ===================  ==========  =======================
+==============  ======================  ========  ===============================
+name            f(z)                    max |f′|  saturated where
+==============  ======================  ========  ===============================
+sigmoid         1 / (1 + exp(−z))       1/4       z < −4.36 or z > 4.36
+tanh            tanh z                  1         z < −2.18 or z > 2.18
+hard_tanh       clip(z, −1, 1)          1         z ≤ −1 or z ≥ 1
+hard_sigmoid    clip(z/6 + 1/2, 0, 1)   1/6       z ≤ −3 or z ≥ 3
+softsign        z / (1 + abs z)         1         z < −3.47 or z > 3.47
+relu            max(z, 0)               1         z ≤ 0
+relu6           clip(z, 0, 6)           1         z ≤ 0 or z ≥ 6
+gelu            z Φ(z)                  1.129     z < −2.28 or −0.90 < z < −0.63
+silu            z σ(z)                  1.100     z < −3.93 or −1.60 < z < −1.06
+hard_silu       z clip(z/6 + 1/2, 0,1)  1.5       z < −3 or −1.73 < z < −1.28
+mish            z tanh(softplus z)      1.089     z < −3.98 or −1.44 < z < −1.01
+softplus        log(1 + exp z)          1         z < −2.94
+elu             z, or exp(z) − 1        1         z < −3.00
+selu            1.051 elu(z, 1.673)     1.758     z < −3.00
+leaky_relu      max(z, a z)             1         never (its slope a is not known)
+==============  ======================  ========  ===============================
 
-The two kinds matter to the rules: a *bounded* function is flat on both sides, so its
-saturation costs gradient whatever the sign; a function that is *flat at zero* passes
-nothing there, and half of it being so is its normal state.
+The second interval of gelu, silu, hard_silu and mish is the bottom of their dip.
+
+A function that is *flat at zero* passes nothing where it is flat, and half of a layer
+being so is its normal state; a *bounded* one is flat on both sides.
 """
 
 from __future__ import annotations
@@ -128,8 +128,9 @@ ACTIVATIONS: dict[str, Activation] = {
         1.0,
     ),
     "selu": Activation(
-        lambda z: _SELU_SCALE
-        * np.where(z > 0, z, _SELU_ALPHA * np.expm1(np.minimum(z, 0))),
+        lambda z: (
+            _SELU_SCALE * np.where(z > 0, z, _SELU_ALPHA * np.expm1(np.minimum(z, 0)))
+        ),
         lambda y, z: jnp.where(y > 0, _SELU_SCALE, y + _SELU_SCALE * _SELU_ALPHA),
         _SELU_SCALE * _SELU_ALPHA,
     ),

@@ -110,9 +110,7 @@ class Collector:
                     self.missed.add(equation.primitive.name)
                 outputs = compat.bind(equation, operands)
             known.update(zip(equation.outvars, outputs, strict=True))
-        outputs = [
-            a.val if compat.is_literal(a) else known[a] for a in jaxpr.outvars
-        ]
+        outputs = [a.val if compat.is_literal(a) else known[a] for a in jaxpr.outvars]
         return outputs, harvest, origins
 
     def _read(self, mark: Mark, operands: list[Any], harvest: Harvest) -> None:

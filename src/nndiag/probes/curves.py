@@ -75,10 +75,11 @@ class Curves:
         for root in shared:
             if root is not None and not _same_shape(root, equation.outvars[0]):
                 continue
-            curves = [c.get(root, c.get(None)) for c in known]
-            if any(curve is None for curve in curves):
+            curves = [c[root] if root in c else c.get(None) for c in known]
+            operands = [curve for curve in curves if curve is not None]
+            if len(operands) < len(known):
                 continue
-            outputs = elementwise.evaluate(equation, [c for c in curves if c is not None])
+            outputs = elementwise.evaluate(equation, operands)
             if outputs is not None:
                 found[root] = outputs[0]
         return found

@@ -11,8 +11,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import numpy as np
+from jax.core import Tracer
 from numpy.typing import NDArray
 
 from nndiag.jaxprs import compat
@@ -80,7 +80,11 @@ _FUNCTIONS: dict[str, Callable[..., Curve]] = {
     "tanh": np.tanh,
 }
 _RESHAPING = {"broadcast_in_dim", "reshape", "convert_element_type"}
-_CALLS = {"jit": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
+_CALLS = {
+    "jit": "jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+}
 
 
 def body_of_call(equation: Any) -> Any | None:
@@ -117,33 +121,32 @@ def evaluate(equation: Any, curves: Sequence[Curve]) -> list[Curve] | None:
 def _evaluate_body(jaxpr: Any, curves: Sequence[Curve]) -> list[Curve] | None:
     body = compat.open_jaxpr(jaxpr)
     known: dict[Any, Curve] = dict(zip(body.invars, curves, strict=True))
-    for variable, constant in zip(
-        body.constvars, compat.constants(jaxpr), strict=True
-    ):
+    for variable, constant in zip(body.constvars, compat.constants(jaxpr), strict=True):
         curve = constant_curve(constant)
         if curve is None:
             return None
         known[variable] = curve
     for equation in body.eqns:
-        operands = [read(atom, known) for atom in equation.invars]
-        if any(operand is None for operand in operands):
-            return None
-        outputs = evaluate(equation, [o for o in operands if o is not None])
+        operands = _read_all(equation.invars, known)
+        outputs = None if operands is None else evaluate(equation, operands)
         if outputs is None:
             return None
         known.update(zip(equation.outvars, outputs, strict=True))
-    results = [read(atom, known) for atom in body.outvars]
-    complete = [result for result in results if result is not None]
-    return complete if len(complete) == len(results) else None
+    return _read_all(body.outvars, known)
 
 
-def read(atom: Any, known: dict[Any, Curve]) -> Curve | None:
-    """The curve of an operand: a literal's, or what is known of a variable."""
-    return constant_curve(atom.val) if compat.is_literal(atom) else known.get(atom)
+def _read_all(atoms: Sequence[Any], known: dict[Any, Curve]) -> list[Curve] | None:
+    """The curves of operands, `None` unless all are known."""
+    curves = [
+        constant_curve(atom.val) if compat.is_literal(atom) else known.get(atom)
+        for atom in atoms
+    ]
+    complete = [curve for curve in curves if curve is not None]
+    return complete if len(complete) == len(curves) else None
 
 
 def constant_curve(value: Any) -> Curve | None:
     """A constant as a curve, or `None` if it is not the same number everywhere."""
-    if isinstance(value, jax.core.Tracer) or np.ndim(value) != 0:
+    if isinstance(value, Tracer) or np.ndim(value) != 0:
         return None
     return np.full(GRID.shape, np.asarray(value))

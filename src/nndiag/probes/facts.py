@@ -63,9 +63,7 @@ def combine(equation: Any, operands: list[Fact]) -> Fact:
     data = [f for f in operands if not f.weight]
     return Fact(
         trained=trained,
-        affine=equation.primitive.name in _AFFINE
-        and len(data) == 1
-        and data[0].affine,
+        affine=equation.primitive.name in _AFFINE and len(data) == 1 and data[0].affine,
         fresh=all(f.fresh for f in data),
         reached=frozenset[int]().union(*(f.reached for f in data)),
         unit_axis=_kept_axis(equation, data),

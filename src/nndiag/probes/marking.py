@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nndiag.jaxprs import compat
-from nndiag.jaxprs.bodies import Body, Path, bodies, rebuild
+from nndiag.jaxprs.bodies import Body, Path, rebuild
 from nndiag.jaxprs.location import Location
 from nndiag.jaxprs.marks import Mark, place
 from nndiag.probes.partition import Partition, is_array
@@ -104,7 +104,7 @@ def _replay(
 
 
 def _marked(body: Body, plan: Plan, path: Path) -> Callable[..., list[Any]] | None:
-    deeper = (*path, body.index)
+    deeper = (*path, body.number)
     if not plan.within(deeper):
         return None
     jaxpr, constants = compat.open_jaxpr(body.jaxpr), compat.constants(body.jaxpr)

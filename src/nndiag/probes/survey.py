@@ -10,11 +10,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from nndiag.jaxprs import compat
 from nndiag.jaxprs.bodies import Path, bodies
-from nndiag.jaxprs.location import Location, join, locate, scope_of
+from nndiag.jaxprs.location import Location, join, locate
 from nndiag.jaxprs.marks import Mark
 from nndiag.probes import elementwise
 from nndiag.probes.curves import Activated, Curves
@@ -161,7 +162,7 @@ class _Survey:
                 inner = compat.open_jaxpr(body.jaxpr)
                 facts = operands[len(operands) - len(inner.invars) :]
                 outputs = self.walk(
-                    inner, facts, join(location.scope, ""), (*path, body.index)
+                    inner, facts, join(location.scope, ""), (*path, body.number)
                 )
                 merged = outputs if merged is None else merged
         return merged or [combine(equation, operands)] * len(equation.outvars)
@@ -284,7 +285,7 @@ def _numbered(key: str, used: Counter[str]) -> str:
 
 
 def _is_float(atom: Any) -> bool:
-    return np.issubdtype(atom.aval.dtype, np.floating) or "float" in str(atom.aval.dtype)
+    return jnp.issubdtype(atom.aval.dtype, jnp.floating)
 
 
 def _is_elementwise_call(equation: Any) -> bool:

@@ -17,7 +17,7 @@ from nndiag.probes.collecting import Collector, Harvest
 from nndiag.probes.level import Level, level_of
 from nndiag.probes.marking import marked_vjp
 from nndiag.probes.partition import Partition, is_array
-from nndiag.records import Readings, Site, TensorStats
+from nndiag.records import Readings, Site
 
 
 def watch(
@@ -107,9 +107,10 @@ def tap(value: Any, name: str) -> Any:
 
 def _readings(harvest: Harvest) -> Readings:
     stats = harvest.stats
-    finite = [jnp.isfinite(loss) for loss in harvest.losses]
+    checked: list[Any] = list(harvest.losses)
     for role in ("gradient", "update"):
-        finite += [jnp.isfinite(s.norm) for s in stats[role].values()]
+        checked += [site.norm for site in stats[role].values()]
+    finite = [jnp.isfinite(value) for value in checked]
     return Readings(
         loss=harvest.losses[0] if harvest.losses else None,
         finite=functools.reduce(jnp.logical_and, finite).astype(jnp.float32),
@@ -146,7 +147,7 @@ def _pairs(
 
 
 def _subtrees(tree: Any, offset: int) -> Iterator[tuple[int, Any]]:
-    """The parts of an output that may be a new state, with their first leaf's number."""
+    """The parts of an output that may be a new state, and where their leaves begin."""
     yield offset, tree
     if type(tree) in (tuple, list):
         for part in tree:

@@ -44,7 +44,8 @@ def show(
         console.print(finding(card), width=min(console.width, _WIDEST))
     if report.layers:
         console.print()
-        console.print(layer_table(report.layers, report.marks))
+        plain = console.options.ascii_only
+        console.print(layer_table(report.layers, report.marks, ascii_only=plain))
     notes = report.section("notes")
     if notes is not None:
         console.print(_notes(notes))

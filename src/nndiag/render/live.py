@@ -30,6 +30,7 @@ from nndiag.report.blocks import Level
 from nndiag.report.layers import LayerRow, layer_rows
 from nndiag.report.units import compact, duration, number, percent, printable
 from nndiag.rules import thresholds
+from nndiag.rules.functions import STEEPEST
 
 _REFRESH = 1 / 8
 """Shortest time between two drawings, in seconds."""
@@ -226,7 +227,8 @@ def mark(row: LayerRow) -> Mapping[str, Level]:
     The findings after the run weigh all steps; this is one.
     """
     marks: dict[str, Level] = {}
-    if row.saturation.last >= thresholds.SATURATED_SHARE and row.function != "relu":
+    flat_on_both_sides = row.function in STEEPEST
+    if flat_on_both_sides and row.saturation.last >= thresholds.SATURATED_SHARE:
         marks["saturation"] = "warning"
     if row.update.last < thresholds.UPDATE_SMALL:
         marks["update"] = "warning"

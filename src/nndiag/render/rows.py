@@ -78,8 +78,8 @@ def layer_table(
 
 
 def _bar(share: float, ascii_only: bool) -> str:
-    eighths = round(min(max(share, 0.0), 1.0) * CELLS * 8)
+    filled = min(max(share, 0.0), 1.0) * CELLS
     if ascii_only:
-        return ("#" * round(eighths / 8)).ljust(CELLS)
-    full, rest = divmod(eighths, 8)
+        return ("#" * round(filled)).ljust(CELLS)
+    full, rest = divmod(round(filled * 8), 8)
     return ("█" * full + (_EIGHTHS[rest] if rest else "")).ljust(CELLS)

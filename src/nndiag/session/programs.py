@@ -87,7 +87,7 @@ class Programs:
         return Watched(*self._watched(state, data, index))
 
     def bare(self, state: Any, data: Any, start: int, count: int) -> tuple[Any, Any]:
-        """`count` bare steps from batch `start`: the state, and metrics ``[longest]``."""
+        """`count` bare steps from batch `start`: the state, metrics ``[longest]``."""
         return self._bare(state, data, start, count)
 
     def unpack(self, packed: Any) -> Readings:

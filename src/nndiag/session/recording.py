@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from nndiag import rules, store
-from nndiag.errors import RunError, SettingError
+from nndiag.errors import SettingError
 from nndiag.records import Finding, Readings, Status, StepRecord
 from nndiag.session.describing import describe
 from nndiag.session.publishing import Outcome, publish
@@ -146,8 +146,5 @@ class Recording:
 
 
 def _is_ready(pending: tuple[int, float, Any, Any]) -> bool:
-    return all(
-        leaf.is_ready()
-        for leaf in jax.tree.leaves(pending[2:])
-        if isinstance(leaf, jax.Array)
-    )
+    leaves: list[Any] = jax.tree.leaves(pending[2:])
+    return all(leaf.is_ready() for leaf in leaves if hasattr(leaf, "is_ready"))

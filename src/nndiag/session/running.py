@@ -17,6 +17,7 @@ from rich.console import Console
 from nndiag import render, store
 from nndiag.errors import NndiagError, TargetError
 from nndiag.probes import Level
+from nndiag.protocol import Target
 from nndiag.records import Status, StepRecord
 from nndiag.session.describing import describe
 from nndiag.session.loading import configure, load_target
@@ -24,7 +25,6 @@ from nndiag.session.options import RunOptions
 from nndiag.session.programs import LONGEST, Programs
 from nndiag.session.publishing import Outcome, publish
 from nndiag.session.training import Trainer, epochs
-from nndiag.protocol import Target
 
 
 def run(options: RunOptions, console: Console | None = None) -> Outcome:

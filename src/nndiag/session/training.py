@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from nndiag.jaxprs import compat
+from nndiag.protocol import Target
 from nndiag.records import StepRecord
 from nndiag.session.programs import Programs
-from nndiag.protocol import Target
 
 _IN_FLIGHT = 2
 """Dispatches that the device has before it; the host waits for older ones only."""
@@ -27,7 +27,7 @@ class Pending(NamedTuple):
     """A dispatch whose results have not been read yet."""
 
     first: int
-    count: int
+    steps: int
     metrics: dict[str, Any]
     packed: Any | None
 
@@ -101,7 +101,7 @@ class Trainer:
             len(self._pending) > _IN_FLIGHT or _is_ready(self._pending[0])
         ):
             self._read(self._pending.popleft())
-        return state, pending.count
+        return state, pending.steps
 
     def _read(self, pending: Pending) -> None:
         metrics = {name: np.asarray(v) for name, v in pending.metrics.items()}
@@ -110,20 +110,18 @@ class Trainer:
         if pending.packed is not None:
             readings = self.programs.unpack(pending.packed)
             metrics = {name: value[None] for name, value in metrics.items()}
-        for i in range(pending.count):
+        for i in range(pending.steps):
             values = {name: float(value[i]) for name, value in metrics.items()}
             loss = values.pop("loss")
             self.show(
-                StepRecord(
-                    pending.first + i, now - self._began, loss, values, readings
-                )
+                StepRecord(pending.first + i, now - self._began, loss, values, readings)
             )
-        self._pace(pending.count / max(now - self._last_read, 1e-6))
+        self._pace(pending.steps / max(now - self._last_read, 1e-6))
         self._last_read = now
 
     def _pace(self, rate: float) -> None:
         """Sizes the next segments by the rate seen last, in steps per second."""
-        if jax.config.jax_debug_nans:
+        if compat.debug_nans_is_on():
             return  # One step at a time, so that the failing one is known.
         self._segment = int(min(max(rate * _SEGMENT_SECONDS, 1), self.programs.longest))
 

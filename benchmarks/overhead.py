@@ -19,7 +19,7 @@ import optax
 
 from nndiag.probes import Level, level_of
 from nndiag.session import target
-from nndiag.session.programs import LONGEST, Programs
+from nndiag.session.program import Program
 from nndiag.session.training import Trainer
 
 SIZES = (784, 512, 512, 10)
@@ -67,11 +67,11 @@ def main():
         jax.block_until_ready(scan(state, data))
 
     def watched(level, every):
-        programs = Programs(model.train_step, level, longest=min(every, LONGEST))
+        program = Program(model.train_step, level, every=every)
 
         def run():
-            trainer = Trainer(programs, every=every, show=lambda record: None)
-            trainer._segment = programs.longest
+            trainer = Trainer(program, show=lambda record: None)
+            trainer._stretch = 20
             after = trainer.run_stack(state, data, None)
             trainer.finish()
             jax.block_until_ready(after)

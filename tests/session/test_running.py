@@ -12,7 +12,7 @@ from nndiag import store
 from nndiag.errors import ProgramError, RunError, SettingError, TargetError
 from nndiag.session import RunOptions, run
 from nndiag.session.loading import configure, load_target
-from nndiag.session.programs import Programs
+from nndiag.session.program import Program
 from nndiag.session.training import Trainer, epochs
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -23,19 +23,17 @@ def options(tmp_path, name, **changes):
     return RunOptions(target=f"toy:{name}", out=tmp_path / "run", every=3, **changes)
 
 
-def trained(target, *, every, watch_all=True, count=3, limit=None):
+def trained(target, *, every, count=3, limit=None):
     from nndiag.probes import level_of
 
     records = []
-    programs = Programs(
-        target.train_step, level_of("standard" if watch_all else "light"), longest=50
-    )
+    program = Program(target.train_step, level_of("standard"), every=every)
     key = jax.random.key(1)
     state = target.init(key)
-    trainer = Trainer(programs, every=every, show=records.append)
+    trainer = Trainer(program, show=records.append)
     for stacks in epochs(target, key, count):
         for stack in stacks:
-            programs.check(state, stack)
+            program.check(state, stack)
             state = trainer.run_stack(state, stack, limit)
     trainer.finish()
     return state, records

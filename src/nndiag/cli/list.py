@@ -43,14 +43,18 @@ def _show(runs: tuple[RunSummary, ...]) -> None:
 
     from nndiag.report.units import number, printable
 
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold")
-    for heading in ("Run", "Started", "Target", "Status"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("Steps", "Last loss"):
-        table.add_column(heading, justify="right")
+    table = Table(
+        box=box.SIMPLE_HEAD, header_style="bold", show_edge=False, padding=(0, 1, 0, 0)
+    )
+    table.add_column("Run", no_wrap=True)
+    table.add_column("Started", no_wrap=True)
+    table.add_column("Target", overflow="ellipsis", min_width=8)
+    table.add_column("Status", no_wrap=True)
+    table.add_column("Steps", no_wrap=True, justify="right")
+    table.add_column("Loss", no_wrap=True, justify="right")
     for run in runs:
         words = (
-            str(run.path),
+            run.path.name,
             run.started[:16].replace("T", " "),
             run.target,
             run.status,
@@ -59,6 +63,8 @@ def _show(runs: tuple[RunSummary, ...]) -> None:
         )
         table.add_row(*(Text(printable(word)) for word in words))
     console = Console()
+    if not console.is_terminal:
+        console.width = 200  # a pipe has no edge, and its reader wants whole names
     console.print(table)
     command = f"nndiag report {shlex.quote(str(runs[0].path))}"
     console.print(Text(f"Next: {printable(command)}"), soft_wrap=True)

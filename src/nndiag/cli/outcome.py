@@ -30,7 +30,7 @@ def stage(*, as_json: bool, quiet: bool) -> Iterator[Console | None]:
     with contextlib.ExitStack() as stack:
         if as_json or quiet:
             stack.enter_context(contextlib.redirect_stdout(sys.stderr))
-        yield None if quiet else Console(stderr=as_json)
+        yield None if quiet else Console()
 
 
 def deliver(

@@ -22,7 +22,7 @@ from nndiag.records import Status, StepRecord
 from nndiag.session.describing import describe
 from nndiag.session.loading import configure, load_target
 from nndiag.session.options import RunOptions
-from nndiag.session.programs import LONGEST, Programs
+from nndiag.session.program import Program
 from nndiag.session.publishing import Outcome, publish
 from nndiag.session.training import Trainer, epochs
 
@@ -75,12 +75,9 @@ class _Run:
             course = epochs(self.target, data_key, count)
             stacks = next(course)
             stack = next(stacks)
-        programs = Programs(
-            self.target.train_step,
-            Level(**{part: True for part in options.watched}),
-            longest=min(LONGEST, options.every),
-        )
-        notes = programs.check(state, stack)
+        level = Level(**{part: True for part in options.watched})
+        program = Program(self.target.train_step, level, every=options.every)
+        notes = program.check(state, stack)
         planned = _planned_steps(self.target, stack, count, options.steps)
         header = describe(
             self.target,
@@ -96,7 +93,7 @@ class _Run:
             writer.note(note)
         with _view(console, path.name, planned, options.every) as show:
             status = self._train(
-                Trainer(programs, every=options.every, show=_recorder(writer, show)),
+                Trainer(program, show=_recorder(writer, show)),
                 writer,
                 state,
                 itertools.chain([itertools.chain([stack], stacks)], course),

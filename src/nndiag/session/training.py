@@ -14,13 +14,13 @@ import numpy as np
 from nndiag.jaxprs import compat
 from nndiag.protocol import Target
 from nndiag.records import StepRecord
-from nndiag.session.programs import Programs
+from nndiag.session.program import LONGEST, Program, Stretch
 
 _IN_FLIGHT = 2
 """Dispatches that the device has before it; the host waits for older ones only."""
 
-_SEGMENT_SECONDS = 0.25
-"""Bare steps are dispatched in segments of about this duration."""
+_STRETCH_SECONDS = 0.25
+"""Steps are dispatched in stretches of about this duration."""
 
 
 class Pending(NamedTuple):
@@ -28,16 +28,14 @@ class Pending(NamedTuple):
 
     first: int
     steps: int
-    metrics: dict[str, Any]
-    packed: Any | None
+    stretch: Stretch
 
 
 class Trainer:
     """One training run.
 
     Args:
-        programs: the compiled programs.
-        every: one step in `every` is recorded.
+        program: the compiled program.
         show: takes each record, in order of steps, as soon as it is known.
 
     Attributes:
@@ -45,17 +43,14 @@ class Trainer:
         revived: whether JAX's own NaN check was found dead and was revived.
     """
 
-    def __init__(
-        self, programs: Programs, *, every: int, show: Callable[[StepRecord], None]
-    ) -> None:
-        self.programs = programs
-        self.every = every
+    def __init__(self, program: Program, *, show: Callable[[StepRecord], None]) -> None:
+        self.program = program
         self.show = show
         self.step = 0
         self.revived = False
         self._began = self._last_read = time.perf_counter()
         self._pending: deque[Pending] = deque()
-        self._segment = 1
+        self._stretch = 1
 
     def run_stack(self, state: Any, data: Any, limit: int | None) -> Any:
         """Trains on the stacked batches `data`, up to step `limit`; the new state.
@@ -67,17 +62,21 @@ class Trainer:
         total = len(jax.tree.leaves(data)[0])
         index = 0
         while index < total and (limit is None or self.step < limit):
-            remaining = total - index
+            steps = min(total - index, self._stretch)
             if limit is not None:
-                remaining = min(remaining, limit - self.step)
+                steps = min(steps, limit - self.step)
             self._keep_nan_check_alive()
             try:
-                state, count = self._dispatch(state, data, index, remaining)
+                stretch = self._advance(state, data, index, steps)
             except FloatingPointError:
-                self._record_failure(state, data, index)
+                self.finish()
+                with jax.debug_nans(False):  # once more, to see what JAX only stopped
+                    self._advance(state, data, index, steps)
+                    self.finish()
                 raise
-            index += count
-            self.step += count
+            state = stretch.state
+            index += steps
+            self.step += steps
         return state
 
     def finish(self) -> None:
@@ -85,34 +84,25 @@ class Trainer:
         while self._pending:
             self._read(self._pending.popleft())
 
-    def _dispatch(
-        self, state: Any, data: Any, index: int, remaining: int
-    ) -> tuple[Any, int]:
-        until_recorded = -self.step % self.every
-        if until_recorded == 0 and self.programs.watchable:
-            state, metrics, packed = self.programs.watched(state, data, index)
-            pending = Pending(self.step, 1, metrics, packed)
-        else:
-            count = min(until_recorded or self.every, remaining, self._segment)
-            state, metrics = self.programs.bare(state, data, index, count)
-            pending = Pending(self.step, count, metrics, None)
-        self._pending.append(pending)
+    def _advance(self, state: Any, data: Any, index: int, steps: int) -> Stretch:
+        stretch = self.program.advance(state, data, index, steps, self.step)
+        self._pending.append(Pending(self.step, steps, stretch))
         while self._pending and (
             len(self._pending) > _IN_FLIGHT or _is_ready(self._pending[0])
         ):
             self._read(self._pending.popleft())
-        return state, pending.steps
+        return stretch
 
     def _read(self, pending: Pending) -> None:
-        metrics = {name: np.asarray(v) for name, v in pending.metrics.items()}
+        metrics = {n: np.asarray(v) for n, v in pending.stretch.metrics.items()}
+        packed = np.asarray(pending.stretch.packed)
         now = time.perf_counter()
-        readings = None
-        if pending.packed is not None:
-            readings = self.programs.unpack(pending.packed)
-            metrics = {name: value[None] for name, value in metrics.items()}
         for i in range(pending.steps):
             values = {name: float(value[i]) for name, value in metrics.items()}
             loss = values.pop("loss")
+            readings = None
+            if self.program.records(pending.first + i):
+                readings = self.program.unpack(packed[i // self.program.every])
             self.show(
                 StepRecord(pending.first + i, now - self._began, loss, values, readings)
             )
@@ -120,23 +110,15 @@ class Trainer:
         self._last_read = now
 
     def _pace(self, rate: float) -> None:
-        """Sizes the next segments by the rate seen last, in steps per second."""
+        """Sizes the next stretches by the rate seen last, in steps per second."""
         if compat.debug_nans_is_on():
             return  # One step at a time, so that the failing one is known.
-        self._segment = int(min(max(rate * _SEGMENT_SECONDS, 1), self.programs.longest))
+        self._stretch = int(min(max(rate * _STRETCH_SECONDS, 1), LONGEST))
 
     def _keep_nan_check_alive(self) -> None:
         if compat.debug_nans_is_dead():
             compat.revive_debug_nans()
             self.revived = True
-
-    def _record_failure(self, state: Any, data: Any, index: int) -> None:
-        """Records the step that JAX stopped, by running it again unchecked."""
-        self.finish()
-        if self.programs.watchable:
-            with jax.debug_nans(False):
-                _, metrics, packed = self.programs.watched(state, data, index)
-                self._read(Pending(self.step, 1, metrics, packed))
 
 
 def epochs(target: Target, key: Any, count: int) -> Iterator[Iterator[Any]]:
@@ -150,5 +132,4 @@ def epochs(target: Target, key: Any, count: int) -> Iterator[Iterator[Any]]:
 
 
 def _is_ready(pending: Pending) -> bool:
-    last = pending.metrics["loss"] if pending.packed is None else pending.packed
-    return bool(last.is_ready())
+    return bool(pending.stretch.metrics["loss"].is_ready())

@@ -121,9 +121,13 @@ def _on_device(path: str, scaling: str) -> tuple[Batch, Batch]:
     # Whoever traces `epoch` must not leave tracers in this cache.
     with jax.ensure_compile_time_eval():
         return (
-            Batch(scale(data.train_images), jnp.asarray(data.train_labels, jnp.int32)),
-            Batch(scale(data.test_images), jnp.asarray(data.test_labels, jnp.int32)),
+            _batch(scale(data.train_images), data.train_labels),
+            _batch(scale(data.test_images), data.test_labels),
         )
+
+
+def _batch(images: np.ndarray, labels: np.ndarray) -> Batch:
+    return Batch(jnp.asarray(images), jnp.asarray(labels.astype(np.int32)))
 
 
 def _scaler(scaling: str, images: np.ndarray) -> Any:
@@ -134,4 +138,4 @@ def _scaler(scaling: str, images: np.ndarray) -> Any:
         "symmetric": (127.5, 127.5),
         "standard": (float(images.mean()), float(images.std()) or 1.0),
     }[scaling]
-    return lambda pixels: (jnp.asarray(pixels, jnp.float32) - offset) / divisor
+    return lambda pixels: (pixels.astype(np.float32) - offset) / np.float32(divisor)

@@ -6,7 +6,8 @@ layer computes under a `jax.named_scope` of its own name.
 
 from __future__ import annotations
 
-from itertools import pairwise
+from functools import partial
+from itertools import accumulate, pairwise
 
 import jax
 
@@ -45,16 +46,28 @@ def layer_shapes(settings: Settings) -> dict[str, tuple[int, ...]]:
 
 def initialise(key: jax.Array, settings: Settings) -> Params:
     """Draw the parameters of the network that `settings` describe."""
-    draw = INITIALISERS[settings.initialisation]
-    params: Params = {}
-    for name, shape in layer_shapes(settings).items():
-        key, weight_key, bias_key = jax.random.split(key, 3)
-        factor = settings.output_scale if name == "output" else 1.0
-        params[name] = {
-            "weight": factor * draw(weight_key, shape, settings.initialisation_scale),
-            "bias": settings.bias_scale * jax.random.normal(bias_key, shape[-1:]),
+    shapes = layer_shapes(settings)
+    bias_key, *weight_keys = jax.random.split(key, 1 + len(shapes))
+    units = [shape[-1] for shape in shapes.values()]
+    biases = settings.bias_scale * jax.random.normal(bias_key, (sum(units),))
+    ends = list(accumulate(units))
+    return {
+        name: {
+            "weight": draw_weight(weight_key, shapes[name], name == "output", settings),
+            "bias": biases[end - shapes[name][-1] : end],
         }
-    return params
+        for name, weight_key, end in zip(shapes, weight_keys, ends, strict=True)
+    }
+
+
+@partial(jax.jit, static_argnames=("shape", "last", "settings"))
+def draw_weight(
+    key: jax.Array, shape: tuple[int, ...], last: bool, settings: Settings
+) -> jax.Array:
+    """Draw the weight of a layer; compiled once for all layers of a shape."""
+    draw = INITIALISERS[settings.initialisation]
+    factor = settings.output_scale if last else 1.0
+    return factor * draw(key, shape, settings.initialisation_scale)
 
 
 def apply(params: Params, images: jax.Array, settings: Settings) -> jax.Array:

@@ -48,9 +48,10 @@ def describe_value(mark: Mark, level: Level, value: Any, *riders: Any) -> Tensor
         return stats._replace(saturated=jnp.zeros(()), saturated_units=jnp.zeros(()))
     slope, saturated = flat
     batch = tuple(a for a in range(value.ndim) if a != value.ndim + mark.unit_axis)
-    units = _share(saturated.all(batch))
+    rows = saturated.sum(batch, dtype=jnp.float32)  # (units,)
+    units = _share(rows == value.size // rows.size)
     return stats._replace(
-        saturated=_share(saturated),
+        saturated=rows.sum() / value.size,
         slope=slope.mean(),
         dead_units=units if ACTIVATIONS[mark.site.function].flat_at_zero else None,
         saturated_units=units,

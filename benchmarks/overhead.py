@@ -3,8 +3,8 @@
     python benchmarks/overhead.py [--pairs 21]
 
 MLP 784-512-512-10, batch 128, on the default device. Each pair times one stretch of
-steps of the bare trainer (a jitted `lax.scan`, as people write it) and one of each
-watched variant, in turn; the figure is the median of the ratios.
+steps of the bare trainer (a jitted `lax.scan`, as people write it) and one of a watched
+variant; the figures are the median and the quartiles of the ratios.
 """
 
 from __future__ import annotations
@@ -88,19 +88,23 @@ def main():
             for part in Level._fields
         },
     }
-    times = {name: [] for name in variants}
-    base = []
+    base: list[float] = []
+    ratios: dict[str, list[float]] = {name: [] for name in variants}
     for run in (bare, *variants.values()):
         run()
-    for _ in range(pairs):
-        base.append(seconds(bare))
+    for number in range(pairs):
         for name, run in variants.items():
-            times[name].append(seconds(run))
+            if number % 2:  # each goes first every other time
+                watched_time, bare_time = seconds(run), seconds(bare)
+            else:
+                bare_time, watched_time = seconds(bare), seconds(run)
+            base.append(bare_time)
+            ratios[name].append(watched_time / bare_time)
     print(f"bare: {1e3 * statistics.median(base) / STEPS:.2f} ms a step")
-    for name, taken in times.items():
-        ratios = [t / b for t, b in zip(taken, base, strict=True)]
+    for name, measured in ratios.items():
+        low, middle, high = statistics.quantiles(measured, n=4)
         bound = f"  (at most {BOUNDS[name]})" if name in BOUNDS else ""
-        print(f"{statistics.median(ratios):.3f}  {name}{bound}")
+        print(f"{middle:.3f}  [{low:.3f}, {high:.3f}]  {name}{bound}")
 
 
 def seconds(run):

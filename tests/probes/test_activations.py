@@ -116,9 +116,9 @@ def test_slope_and_saturation_match_autodiff(name, function):
     stats = readings.value[f"hidden/{name}"]
     z = X @ w["a"]
     slope = np.abs(np.asarray(jax.vmap(jax.vmap(jax.grad(function)))(z), np.float64))
-    if name == "leaky_relu":
+    if name == "leaky_relu":  # the slope of its negative side is not known
         assert stats.slope is None
-        assert stats.saturated == 0
+        assert stats.saturated is None
         return
     peak = np.abs(np.asarray(jax.vmap(jax.grad(function))(jnp.asarray(Z)))).max()
     flat = slope < 0.05 * peak

@@ -64,6 +64,7 @@ NO_PROCESS = 2**31 - 1  # beyond what Linux and macOS number their processes
         (platform.node(), "'x'", "running"),
         (platform.node(), "NULL", "running"),
     ],
+    ids=["gone", "alive", "elsewhere", "too large", "a text", "unknown"],
 )
 def test_a_run_is_called_killed_if_its_process_is_known_to_be_gone(
     tampered, host: str, process: object, status: str

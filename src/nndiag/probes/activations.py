@@ -51,16 +51,26 @@ class Activation(NamedTuple):
 
     Attributes:
         curve: f on float64 NumPy arguments, the oracle it is recognised by.
-        derivative: |f′| from `(y, z)`, output and pre-activation; it reads `z` only
-            where `y` does not determine it.
         peak: the largest |f′|.
+        derivative: |f′| from `(y, z)`, output and pre-activation; it reads `z` only
+            where `y` does not determine it. `None` for a function of straight lines.
+        flat: of a function of straight lines, where `y` is on a level one; |f′| is 0
+            there and `peak` elsewhere.
         flat_at_zero: whether its flat part is at the value 0, as of a relu.
     """
 
     curve: Callable[[Curve], Curve]
-    derivative: Callable[[Any, Any], Any]
     peak: float
+    derivative: Callable[[Any, Any], Any] | None = None
+    flat: Callable[[Any], Any] | None = None
     flat_at_zero: bool = False
+
+    def saturated(self, y: Any, z: Any) -> Any:
+        """Which elements are saturated: bool, of the shape of `y`."""
+        if self.flat is not None:
+            return self.flat(y)
+        assert self.derivative is not None
+        return self.derivative(y, z) < SATURATED_BELOW * self.peak
 
 
 def _sigmoid(z: Curve) -> Curve:
@@ -75,10 +85,6 @@ def _normal_cdf(z: Curve) -> Curve:
     from math import erfc
 
     return np.vectorize(lambda x: 0.5 * erfc(-x / 2**0.5), otypes=[float])(z)
-
-
-def _within(low: float, high: float, slope: float) -> Callable[[Any, Any], Any]:
-    return lambda y, z: jnp.where((y > low) & (y < high), slope, 0.0)
 
 
 def _gelu_slope(y: Any, z: Any) -> Any:
@@ -101,39 +107,64 @@ def _hard_silu_slope(y: Any, z: Any) -> Any:
     return jnp.where(z >= 3, 1.0, jnp.where(z <= -3, 0.0, inside))
 
 
+def _elu_slope(y: Any, z: Any) -> Any:
+    return jnp.where(y > 0, 1.0, y + 1)
+
+
+def _selu_slope(y: Any, z: Any) -> Any:
+    return jnp.where(y > 0, _SELU_SCALE, y + _SELU_SCALE * _SELU_ALPHA)
+
+
+def _elu(z: Curve) -> Curve:
+    return np.where(z > 0, z, np.expm1(np.minimum(z, 0)))
+
+
+def _selu(z: Curve) -> Curve:
+    return _SELU_SCALE * np.where(z > 0, z, _SELU_ALPHA * _elu(np.minimum(z, 0)))
+
+
+def _hard_sigmoid(z: Curve) -> Curve:
+    return np.clip(z / 6 + 0.5, 0, 1)
+
+
 ACTIVATIONS: dict[str, Activation] = {
-    "sigmoid": Activation(_sigmoid, lambda y, z: y * (1 - y), 0.25),
-    "tanh": Activation(np.tanh, lambda y, z: 1 - y * y, 1.0),
-    "hard_tanh": Activation(lambda z: np.clip(z, -1, 1), _within(-1, 1, 1.0), 1.0),
-    "hard_sigmoid": Activation(
-        lambda z: np.clip(z / 6 + 0.5, 0, 1), _within(0, 1, 1 / 6), 1 / 6
-    ),
+    "sigmoid": Activation(_sigmoid, 0.25, lambda y, z: y * (1 - y)),
+    "tanh": Activation(np.tanh, 1.0, lambda y, z: 1 - y * y),
     "softsign": Activation(
-        lambda z: z / (1 + np.abs(z)), lambda y, z: (1 - jnp.abs(y)) ** 2, 1.0
+        lambda z: z / (1 + np.abs(z)), 1.0, lambda y, z: (1 - jnp.abs(y)) ** 2
+    ),
+    "hard_tanh": Activation(
+        lambda z: np.clip(z, -1, 1), 1.0, flat=lambda y: jnp.abs(y) >= 1
+    ),
+    "hard_sigmoid": Activation(
+        _hard_sigmoid, 1 / 6, flat=lambda y: (y <= 0) | (y >= 1)
     ),
     "relu": Activation(
-        lambda z: np.maximum(z, 0), lambda y, z: jnp.where(y > 0, 1.0, 0.0), 1.0, True
+        lambda z: np.maximum(z, 0), 1.0, flat=lambda y: y == 0, flat_at_zero=True
     ),
-    "relu6": Activation(lambda z: np.clip(z, 0, 6), _within(0, 6, 1.0), 1.0, True),
-    "gelu": Activation(lambda z: z * _normal_cdf(z), _gelu_slope, 1.1289, True),
-    "silu": Activation(lambda z: z * _sigmoid(z), _silu_slope, 1.0998, True),
-    "hard_silu": Activation(
-        lambda z: z * np.clip(z / 6 + 0.5, 0, 1), _hard_silu_slope, 1.5, True
-    ),
-    "mish": Activation(lambda z: z * np.tanh(_softplus(z)), _mish_slope, 1.0885, True),
-    "softplus": Activation(_softplus, lambda y, z: -jnp.expm1(-y), 1.0, True),
-    "elu": Activation(
-        lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0))),
-        lambda y, z: jnp.where(y > 0, 1.0, y + 1),
+    "relu6": Activation(
+        lambda z: np.clip(z, 0, 6),
         1.0,
+        flat=lambda y: (y <= 0) | (y >= 6),
+        flat_at_zero=True,
     ),
-    "selu": Activation(
-        lambda z: (
-            _SELU_SCALE * np.where(z > 0, z, _SELU_ALPHA * np.expm1(np.minimum(z, 0)))
-        ),
-        lambda y, z: jnp.where(y > 0, _SELU_SCALE, y + _SELU_SCALE * _SELU_ALPHA),
-        _SELU_SCALE * _SELU_ALPHA,
+    "gelu": Activation(
+        lambda z: z * _normal_cdf(z), 1.1289, _gelu_slope, flat_at_zero=True
     ),
+    "silu": Activation(
+        lambda z: z * _sigmoid(z), 1.0998, _silu_slope, flat_at_zero=True
+    ),
+    "hard_silu": Activation(
+        lambda z: z * _hard_sigmoid(z), 1.5, _hard_silu_slope, flat_at_zero=True
+    ),
+    "mish": Activation(
+        lambda z: z * np.tanh(_softplus(z)), 1.0885, _mish_slope, flat_at_zero=True
+    ),
+    "softplus": Activation(
+        _softplus, 1.0, lambda y, z: -jnp.expm1(-y), flat_at_zero=True
+    ),
+    "elu": Activation(_elu, 1.0, _elu_slope),
+    "selu": Activation(_selu, _SELU_SCALE * _SELU_ALPHA, _selu_slope),
 }
 LEAKY = "leaky_relu"
 """Recognised for any slope 0 < a < 1 on the negative side."""
@@ -159,22 +190,3 @@ def recognise(curve: Curve) -> str | None:
     if 0 < leak < 0.9 and np.allclose(curve, np.where(GRID > 0, 1, leak) * GRID):
         return LEAKY
     return None
-
-
-def flatness(site_function: str, y: Any, z: Any) -> tuple[Any, Any] | None:
-    """Derivative and saturation of an activation, element by element.
-
-    Args:
-        site_function: a name that `recognise` returned.
-        y: the activation's output.
-        z: its pre-activation.
-
-    Returns:
-        `(|f′(z)|, saturated)`, float32 and bool of the shape of `y`, or `None` where
-        the function is not in the table (`leaky_relu`, whose slope is unknown here).
-    """
-    activation = ACTIVATIONS.get(site_function)
-    if activation is None:
-        return None
-    slope = activation.derivative(y, z)
-    return slope, slope < SATURATED_BELOW * activation.peak

@@ -124,7 +124,7 @@ class Collector:
                 harvest.put("value", site, stats)
         elif mark.role == "parameter":
             if level.updates:
-                stats = statistics.describe_parameter(value)
+                stats = statistics.describe_parameter(mark, value)
                 harvest.put("parameter", site, stats)
         elif mark.role in ("cotangent", "gradient"):
             stats = statistics.describe_derivative(mark, level, value)

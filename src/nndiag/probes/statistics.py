@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from nndiag.jaxprs.marks import Mark
-from nndiag.probes.activations import ACTIVATIONS, flatness
+from nndiag.probes.activations import ACTIVATIONS
 from nndiag.probes.level import Level
 from nndiag.records import TensorStats
 
@@ -38,28 +38,32 @@ def describe_value(mark: Mark, level: Level, value: Any, *riders: Any) -> Tensor
         std=jnp.sqrt(variance),
         norm=jnp.sqrt(value.size * (variance + mean * mean)),
         largest=_largest(value),
-        zero=_share(value == 0),
-        sample=_sample(value),
     )
-    if mark.site.kind != "activation":
+    if mark.site.kind == "input":
         return stats
-    flat = flatness(mark.site.function, value, _wide(riders[0]))
-    if flat is None:
-        return stats._replace(saturated=jnp.zeros(()), saturated_units=jnp.zeros(()))
-    slope, saturated = flat
     batch = tuple(a for a in range(value.ndim) if a != value.ndim + mark.unit_axis)
-    rows = saturated.sum(batch, dtype=jnp.float32)  # (units,)
-    units = _share(rows == value.size // rows.size)
+    zeros = _count(value == 0, batch).sum() / value.size
+    stats = stats._replace(zero=zeros, sample=_sample(value))
+    activation = ACTIVATIONS.get(mark.site.function)
+    if activation is None:
+        return stats
+    rows = _count(activation.saturated(value, _wide(riders[0])), batch)  # (units,)
+    saturated = rows.sum() / value.size
+    units = (rows == value.size // rows.size).mean(dtype=jnp.float32)
+    if activation.derivative is None:
+        slope = activation.peak * (1 - saturated)
+    else:
+        slope = activation.derivative(value, _wide(riders[0])).mean()
     return stats._replace(
-        saturated=rows.sum() / value.size,
-        slope=slope.mean(),
-        dead_units=units if ACTIVATIONS[mark.site.function].flat_at_zero else None,
+        saturated=saturated,
+        slope=slope,
+        dead_units=units if activation.flat_at_zero else None,
         saturated_units=units,
     )
 
 
 def describe_derivative(mark: Mark, level: Level, value: Any) -> TensorStats:
-    """Norm of a cotangent or gradient; more of it if gradients are watched.
+    """Norm of a cotangent or gradient, and the largest magnitude if it is watched.
 
     Per-example gradients (a `jax.vmap` inside the watch) are averaged first, as the
     step will do.
@@ -68,13 +72,26 @@ def describe_derivative(mark: Mark, level: Level, value: Any) -> TensorStats:
     if mark.role == "gradient":
         for _ in range(mark.batched):
             value = value.mean(0)
-    largest = _largest(value) if level.gradients or level.overflow else None
+    wanted = level.gradients or level.overflow
+    exact = mark.role == "cotangent" or _overflows_early(mark)
+    largest = _largest(value) if wanted and exact else None
     return TensorStats(norm=norm(value), largest=largest)
 
 
-def describe_parameter(value: Any) -> TensorStats:
-    """Norm of a parameter."""
-    return TensorStats(norm=norm(_wide(value)))
+def describe_parameter(mark: Mark, value: Any) -> TensorStats:
+    """Norm of a parameter, and its largest magnitude in float16."""
+    value = _wide(value)
+    largest = _largest(value) if _overflows_early(mark) else None
+    return TensorStats(norm=norm(value), largest=largest)
+
+
+def _overflows_early(mark: Mark) -> bool:
+    """Whether the headroom of a large array needs its exact largest magnitude.
+
+    The norm is at least that, and costs nothing more. With the range of float32 or
+    bfloat16 the few bits between the two do not matter; with that of float16 they do.
+    """
+    return mark.site.dtype == "float16"
 
 
 def describe_update(before: Any, after: Any, gradient: Any | None) -> TensorStats:
@@ -107,8 +124,8 @@ def _largest(value: Any) -> Any:
     return jnp.abs(value).max()
 
 
-def _share(condition: Any) -> Any:
-    return condition.mean(dtype=jnp.float32)
+def _count(condition: Any, axes: tuple[int, ...]) -> Any:
+    return condition.sum(axes, dtype=jnp.float32)
 
 
 def _wide(value: Any) -> Any:

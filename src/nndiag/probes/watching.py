@@ -50,8 +50,8 @@ def watch(
         ...     loss, g = jax.value_and_grad(lambda w: jnp.tanh(x @ w).sum())(w)
         ...     return w - 0.1 * g, loss
         >>> (w, loss), readings = jax.jit(watch(step))(jnp.ones(2), jnp.ones((3, 2)))
-        >>> round(float(readings.gradient["parameter"].norm), 4)
-        0.2998
+        >>> round(float(readings.gradient["parameter"].norm), 3)
+        0.3
         >>> round(float(readings.update["parameter"].cosine), 4)
         1.0
     """

@@ -89,10 +89,14 @@ def examine(run: Run) -> Iterator[Finding]:
 def headroom(run: Run, role: Role, site: Site) -> Floats:
     """Bits between the largest magnitude and the limit of the type, shape (R,).
 
-    NaN where not measured, where the value is not finite any more, or where the dtype
-    is not a floating-point type of `RANGE`.
+    Where the largest magnitude was not measured (of large arrays in a type of wide
+    range) the norm stands in, which is at least as large: a lower bound.
+
+    NaN where neither was measured, where the value is not finite any more, or where
+    the dtype is not a floating-point type of `RANGE`.
     """
     largest = run.series(role, "largest", site)
+    largest = np.where(np.isnan(largest), run.series(role, "norm", site), largest)
     bits = np.full(largest.shape, np.nan)
     usable = np.isfinite(largest) & (largest > 0)
     bits[usable] = RANGE.get(site.dtype, np.nan) - np.log2(largest[usable])

@@ -1,9 +1,34 @@
-"""The hall: the one room that opens onto both wings."""
+"""The hall: the one room that opens onto both wings.
 
-from nndiag.session.building import target as target
-from nndiag.session.options import RunOptions as RunOptions
-from nndiag.session.publishing import Outcome as Outcome
-from nndiag.session.publishing import publish as publish
-from nndiag.session.recording import Recording as Recording
-from nndiag.session.recording import record as record
-from nndiag.session.running import run as run
+Names are loaded when first used: to report a stored run needs no JAX.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nndiag.session.building import target as target
+    from nndiag.session.options import RunOptions as RunOptions
+    from nndiag.session.publishing import Outcome as Outcome
+    from nndiag.session.publishing import publish as publish
+    from nndiag.session.recording import Recording as Recording
+    from nndiag.session.recording import record as record
+    from nndiag.session.running import run as run
+
+_HOMES = {
+    "Outcome": "publishing",
+    "Recording": "recording",
+    "RunOptions": "options",
+    "publish": "publishing",
+    "record": "recording",
+    "run": "running",
+    "target": "building",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nndiag.session' has no attribute {name!r}")
+    return getattr(import_module(f"nndiag.session.{_HOMES[name]}"), name)

@@ -8,13 +8,13 @@ step pays for a choice between them, and readings leave as rows of one small arr
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from nndiag.errors import ProgramError
 from nndiag.probes import Level, watch
@@ -104,11 +104,14 @@ class Program:
         return self._watchable and number % self.every == 0
 
     def unpack(self, packed: Any) -> Readings:
-        """The readings of one recorded step, as NumPy arrays."""
-        leaves, position = [], 0
+        """The readings of one recorded step, as floats and NumPy arrays."""
+        numbers, leaves, position = packed.tolist(), [], 0
         for shape in self._shapes:
-            size = int(np.prod(shape))
-            leaves.append(packed[position : position + size].reshape(shape))
+            size = math.prod(shape)
+            if shape:
+                leaves.append(packed[position : position + size].reshape(shape))
+            else:
+                leaves.append(numbers[position])
             position += size
         return self._structure.unflatten(leaves)
 

@@ -35,7 +35,7 @@ def record(path: str | Path, *, every: int = 1) -> Recording:
         >>> import nndiag, jax.numpy as jnp, tempfile
         >>> def step(w, x):
         ...     loss, g = jax.value_and_grad(lambda w: jnp.square(x @ w).mean())(w)
-        ...     return w - 0.1 * g, {"loss": loss}
+        ...     return w - 0.05 * g, {"loss": loss}
         >>> watched, w = jax.jit(nndiag.watch(step)), jnp.ones(2)
         >>> with nndiag.record(Path(tempfile.mkdtemp(), "run")) as run:
         ...     for number in range(20):

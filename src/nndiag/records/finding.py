@@ -47,7 +47,8 @@ class Finding:
         picture: name of the figure that proves it (``"saturation"``, ``"gradient"``,
             ``"profile"``, ``"update"``, ``"headroom"``, ``"distribution"``,
             ``"loss"``).
-        symptoms: findings that this one explains.
+        symptoms: findings of the same chain that this one leads: what it explains,
+            or what contributes to it.
     """
 
     code: str

@@ -62,7 +62,7 @@ def verdict(report: Report) -> RenderableType:
 
 
 def finding(card: FindingCard) -> RenderableType:
-    """One card; the symptoms that it explains are nested in it."""
+    """One card; the findings of its chain are nested in it."""
     rows = Grid.grid(padding=(0, 2))
     rows.add_column(style="dim", min_width=8)
     rows.add_column(ratio=1)
@@ -70,7 +70,7 @@ def finding(card: FindingCard) -> RenderableType:
         rows.add_row(name, text)
     parts: list[RenderableType] = [Text(card.title, style="bold"), Text(), rows]
     if card.symptoms:
-        parts += [Text(), Rule("this explains", style="dim", align="left")]
+        parts += [Text(), Rule("hangs together with", style="dim", align="left")]
         parts += [finding(symptom) for symptom in card.symptoms]
     heading = Text.assemble(
         _badge(card.severity), f" {card.code} {card.name}, {card.confidence}"

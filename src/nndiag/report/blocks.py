@@ -52,7 +52,7 @@ class FindingCard:
         remedies: what to try, most promising first.
         picture: the proof, unless it is not there or stands with another card.
         see: name of the picture that stands with another card, else ``""``.
-        symptoms: what this one explains.
+        symptoms: findings of the same chain that this one leads.
     """
 
     code: str

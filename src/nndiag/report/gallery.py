@@ -39,6 +39,9 @@ UPDATE_GUIDE = 1e-3
 BINS = 48
 """Bins of a layer's histogram, for up to 256 sampled elements each."""
 
+_LOWEST = 5
+"""Lines in the picture of headroom; the table has all."""
+
 
 def gather(run: Run) -> dict[str, Picture]:
     """Every picture that the run has data for, by name, in the order to show them."""
@@ -215,10 +218,12 @@ def _headroom(run: Run) -> Picture | None:
     rows = [(name, series) for name, series in rows if not np.all(np.isnan(series))]
     if not rows:
         return None
+    lowest = sorted(rows, key=lambda row: float(np.nanmin(row[1])))[:_LOWEST]
+    rows = [row for row in rows if any(row is other for other in lowest)]
     return Series(
         name="headroom",
         title="Headroom before overflow",
-        hint="Each bit is one doubling left before a value overflows to Inf, at 0.",
+        hint=f"Bits left before a value overflows to Inf; the {len(rows)} lowest.",
         alternative=alternative.lines("headroom in bits", rows, run.recorded),
         lines=_lines(run, rows),
         quantity="headroom (bits)",

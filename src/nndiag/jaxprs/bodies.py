@@ -18,8 +18,6 @@ Path = tuple[int, ...]
 _ENTERED = {
     "jit": ("jaxpr",),
     "remat2": ("jaxpr",),
-    "checkpoint": ("jaxpr",),
-    "closed_call": ("call_jaxpr",),
     "scan": ("jaxpr",),
     "cond": ("branches",),
 }

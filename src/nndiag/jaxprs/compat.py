@@ -38,6 +38,14 @@ def is_jaxpr(value: object) -> bool:
     return hasattr(value, "eqns") and hasattr(value, "outvars")
 
 
+def jaxprs_in(equation: Equation) -> Iterator[Jaxpr]:
+    """The open jaxprs among the parameters of an equation."""
+    for value in equation.params.values():
+        for held in value if isinstance(value, tuple | list) else (value,):
+            if is_jaxpr(held):
+                yield open_jaxpr(held)
+
+
 def like(jaxpr: Jaxpr, closed: Jaxpr) -> Jaxpr:
     """`closed`, in the form (open or closed) that `jaxpr` had in its equation."""
     if hasattr(jaxpr, "jaxpr"):

@@ -9,6 +9,7 @@ as it is compiled to nothing.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 from jax.extend.core import Primitive
@@ -24,17 +25,26 @@ class Mark(NamedTuple):
         role: what of the site it is; `"tangent"` only between `jvp` and transpose,
             `"loss"` for the scalar that is differentiated.
         site: the place.
+        call: number of the gradient call (or tap) it belongs to; it tells apart the
+            equally named sites of two networks in one step.
         unit_axis: axis of the units (channels), counted from the end.
         batched: number of leading axes that `jax.vmap` added inside the watch.
     """
 
     role: Role | str
     site: Site
+    call: int
     unit_axis: int = -1
     batched: int = 0
 
 
 mark_primitive = Primitive("nndiag_mark")
+_calls = itertools.count(1)
+
+
+def next_call() -> int:
+    """A number for a gradient call; later calls have larger numbers."""
+    return next(_calls)
 
 
 def place(mark: Mark, value: Any, *riders: Any) -> Any:
@@ -52,7 +62,7 @@ def place(mark: Mark, value: Any, *riders: Any) -> Any:
 def _jvp(primals: Any, tangents: Any, *, mark: Mark) -> tuple[Any, Any]:
     value = mark_primitive.bind(*primals, mark=mark)
     tangent = tangents[0]
-    if compat.is_zero(tangent):
+    if compat.is_zero(tangent) or mark.role != "value":
         return value, tangent
     tangent_mark = mark._replace(role="tangent")
     return value, mark_primitive.bind(tangent, mark=tangent_mark)

@@ -9,7 +9,7 @@ which is noted.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,42 +17,8 @@ import jax.numpy as jnp
 from nndiag.jaxprs import compat
 from nndiag.jaxprs.marks import Mark, mark_primitive
 from nndiag.probes import statistics
+from nndiag.probes.harvest import Harvest, Key, all_finite
 from nndiag.probes.level import Level
-from nndiag.records import Site, TensorStats
-
-
-class Harvest(NamedTuple):
-    """What was read off the marks so far; a pytree.
-
-    Attributes:
-        stats: role to site to statistics.
-        losses: the differentiated scalars, in order.
-        gradients: the gradient arrays themselves, as long as an update may need them.
-    """
-
-    stats: dict[str, dict[Site, TensorStats]]
-    losses: list[Any]
-    gradients: dict[Site, Any]
-
-    @staticmethod
-    def empty() -> Harvest:
-        """Nothing yet."""
-        roles = ("value", "cotangent", "parameter", "gradient", "update")
-        return Harvest({role: {} for role in roles}, [], {})
-
-    def add(self, other: Harvest) -> None:
-        """Takes in what was read inside a body."""
-        for role, sites in other.stats.items():
-            for site, stats in sites.items():
-                self.put(role, site, stats)
-        self.losses.extend(other.losses)
-        self.gradients.update(other.gradients)
-
-    def put(self, role: str, site: Site, stats: TensorStats) -> Site:
-        """Adds one reading; a second one of the same name gets a number."""
-        sites = self.stats[role]
-        sites[_free(site, sites)] = stats
-        return site
 
 
 class Collector:
@@ -61,8 +27,6 @@ class Collector:
     Attributes:
         level: what to measure.
         missed: names of the primitives whose marks were lost.
-        origins: for each parameter site seen, the input of the current frame that it
-            is, where it is one unchanged.
     """
 
     def __init__(self, level: Level) -> None:
@@ -71,7 +35,7 @@ class Collector:
 
     def run(
         self, jaxpr: Any, constants: Sequence[Any], values: Sequence[Any]
-    ) -> tuple[list[Any], Harvest, dict[Site, int]]:
+    ) -> tuple[list[Any], Harvest, dict[Key, int]]:
         """Evaluates `jaxpr`.
 
         Returns:
@@ -80,7 +44,7 @@ class Collector:
         """
         known: dict[Any, Any] = {}
         harvest = Harvest.empty()
-        origins: dict[Site, int] = {}
+        origins: dict[Key, int] = {}
         inputs = {variable: i for i, variable in enumerate(jaxpr.invars)}
         known.update(zip(jaxpr.constvars, constants, strict=True))
         known.update(zip(jaxpr.invars, values, strict=True))
@@ -88,7 +52,7 @@ class Collector:
             operands = [
                 a.val if compat.is_literal(a) else known[a] for a in equation.invars
             ]
-            rule = _RULES.get(equation.primitive.name)
+            rule = _rule(equation)
             if equation.primitive is mark_primitive:
                 mark = equation.params["mark"]
                 self._read(mark, operands, harvest)
@@ -97,16 +61,18 @@ class Collector:
                     # A marked input stays that input, for a second gradient call.
                     inputs[equation.outvars[0]] = inputs[equation.invars[0]]
                     if mark.role == "parameter":
-                        origins.setdefault(mark.site, inputs[equation.invars[0]])
-            elif _has_marks(equation) and rule is not None:
+                        key = mark.call, mark.site
+                        origins.setdefault(key, inputs[equation.invars[0]])
+            elif rule is not None:
                 outputs, inner, found = rule(self, equation, operands)
-                harvest.add(inner)
-                for site, position in found.items():
+                fresh = harvest.add(inner)
+                for (call, site), position in found.items():
                     atom = equation.invars[position]
                     if not compat.is_literal(atom) and atom in inputs:
-                        origins.setdefault(site, inputs[atom])
+                        key = fresh.get(call, call), site
+                        origins.setdefault(key, inputs[atom])
             else:
-                if _has_marks(equation):
+                if has_marks(equation):
                     self.missed.add(equation.primitive.name)
                 outputs = compat.bind(equation, operands)
             known.update(zip(equation.outvars, outputs, strict=True))
@@ -115,27 +81,31 @@ class Collector:
 
     def _read(self, mark: Mark, operands: list[Any], harvest: Harvest) -> None:
         value, *riders = operands
-        site, level = mark.site, self.level
+        key, level = (mark.call, mark.site), self.level
         if mark.role == "loss":
-            harvest.losses.append(jnp.asarray(value, jnp.float32))
+            loss = jnp.asarray(value, jnp.float32)
+            harvest.losses.setdefault(mark.call, loss)
+            harvest.finite.append(jnp.isfinite(loss))
         elif mark.role == "value":
             if level.saturation or level.overflow:
                 stats = statistics.describe_value(mark, level, value, *riders)
-                harvest.put("value", site, stats)
+                harvest.put("value", key, stats)
         elif mark.role == "parameter":
             if level.updates:
                 stats = statistics.describe_parameter(mark, value)
-                harvest.put("parameter", site, stats)
+                harvest.put("parameter", key, stats)
         elif mark.role in ("cotangent", "gradient"):
             stats = statistics.describe_derivative(mark, level, value)
-            harvest.put(mark.role, site, stats)
-            if mark.role == "gradient" and level.updates and not mark.batched:
-                harvest.gradients[site] = value
+            harvest.put(mark.role, key, stats)
+            if mark.role == "gradient":
+                harvest.finite.append(statistics.is_finite(stats))
+                if level.updates and not mark.batched:
+                    harvest.gradients[key] = value
 
     def read_updates(
         self,
         harvest: Harvest,
-        origins: dict[Site, int],
+        origins: dict[Key, int],
         pairs: dict[int, int],
         before: Sequence[Any],
         after: Sequence[Any],
@@ -151,22 +121,22 @@ class Collector:
         """
         if not self.level.updates:
             return
-        for site, position in origins.items():
-            if position not in pairs or site in harvest.stats["update"]:
+        for key, position in origins.items():
+            if position not in pairs or key in harvest.stats["update"]:
                 continue
-            gradient = harvest.gradients.get(site)
             stats = statistics.describe_update(
-                before[position], after[pairs[position]], gradient
+                before[position], after[pairs[position]], harvest.gradients.get(key)
             )
-            harvest.stats["update"][site] = stats
+            harvest.put("update", key, stats)
+            harvest.finite.append(statistics.is_finite(stats))
 
 
-_Result = tuple[list[Any], Harvest, dict[Site, int]]
+_Result = tuple[list[Any], Harvest, dict[Key, int]]
 
 
 def _enter_jit(collector: Collector, equation: Any, operands: list[Any]) -> _Result:
     body = equation.params["jaxpr"]
-    origins: dict[Site, int] = {}
+    origins: dict[Key, int] = {}
 
     def call(*values: Any) -> Any:
         outputs, harvest, found = collector.run(
@@ -183,8 +153,8 @@ def _enter_jit(collector: Collector, equation: Any, operands: list[Any]) -> _Res
 
 def _enter_remat(collector: Collector, equation: Any, operands: list[Any]) -> _Result:
     body = equation.params["jaxpr"]
-    origins: dict[Site, int] = {}
-    shapes: list[Any] = []
+    origins: dict[Key, int] = {}
+    structures: list[Any] = []
 
     def call(*values: Any) -> list[Any]:
         outputs, harvest, found = collector.run(body, (), values)
@@ -192,20 +162,20 @@ def _enter_remat(collector: Collector, equation: Any, operands: list[Any]) -> _R
         # What is recomputed was read when it was first computed.
         harvest.stats["value"].clear()
         leaves, structure = jax.tree.flatten(harvest)
-        shapes[:] = [structure]
+        structures[:] = [structure]
         return [*outputs, *leaves]
 
     changed = compat.retrace(body, call)
     outputs = compat.bind(equation, operands, jaxpr=changed)
     count = len(equation.outvars)
-    return outputs[:count], shapes[0].unflatten(outputs[count:]), origins
+    return outputs[:count], structures[0].unflatten(outputs[count:]), origins
 
 
 def _enter_scan(collector: Collector, equation: Any, operands: list[Any]) -> _Result:
     body = equation.params["jaxpr"]
     constants, carried = compat.scan_split(equation)
     fixed = operands[:constants]
-    origins: dict[Site, int] = {}
+    origins: dict[Key, int] = {}
 
     def step(carry: list[Any], x: list[Any]) -> tuple[list[Any], Any]:
         values = [*fixed, *carry, *x]
@@ -216,7 +186,7 @@ def _enter_scan(collector: Collector, equation: Any, operands: list[Any]) -> _Re
         pairs = {constants + i: i for i in range(carried)}
         collector.read_updates(harvest, found, pairs, values, outputs)
         harvest.gradients.clear()
-        origins.update({s: i for s, i in found.items() if i < constants})
+        origins.update({key: i for key, i in found.items() if i < constants})
         return outputs[:carried], (outputs[carried:], harvest)
 
     with compat.source(equation):
@@ -252,11 +222,12 @@ def _enter_cond(collector: Collector, equation: Any, operands: list[Any]) -> _Re
         def run(*inputs: Any) -> Any:
             outputs, harvest = call(*inputs)
             for shape in shapes:
-                for role, sites in shape.stats.items():
-                    for site, stats in sites.items():
-                        if site not in harvest.stats[role]:
-                            harvest.stats[role][site] = jax.tree.map(_missing, stats)
-            return outputs, harvest._replace(losses=[])
+                for role, readings in shape.stats.items():
+                    for key, stats in readings.items():
+                        harvest.put(role, key, jax.tree.map(_missing, stats))
+                for number, loss in shape.losses.items():
+                    harvest.losses.setdefault(number, _missing(loss))
+            return outputs, harvest._replace(finite=[all_finite(harvest)])
 
         return run
 
@@ -269,30 +240,29 @@ def _missing(shape: Any) -> Any:
     return jnp.full(shape.shape, jnp.nan, shape.dtype)
 
 
-_RULES: dict[str, Callable[[Collector, Any, list[Any]], _Result]] = {
+_Rule = Callable[[Collector, Any, list[Any]], _Result]
+_RULES: dict[str, _Rule] = {
     "jit": _enter_jit,
     "remat2": _enter_remat,
-    "checkpoint": _enter_remat,
     "scan": _enter_scan,
     "cond": _enter_cond,
 }
 
 
-def _has_marks(equation: Any) -> bool:
+def _rule(equation: Any) -> _Rule | None:
+    """How to enter `equation`, if marks stand in it and it can be entered."""
+    rule = _RULES.get(equation.primitive.name)
+    if rule is None or not has_marks(equation):
+        return None
+    if rule is _enter_cond and compat.debug_nans_is_on():
+        return None  # the NaN of the branch not taken would stop the program
+    return rule
+
+
+def has_marks(equation: Any) -> bool:
     """Whether a mark stands anywhere in the bodies of `equation`."""
-    for value in equation.params.values():
-        for held in value if isinstance(value, tuple | list) else (value,):
-            if compat.is_jaxpr(held) and any(
-                inner.primitive is mark_primitive or _has_marks(inner)
-                for inner in compat.open_jaxpr(held).eqns
-            ):
-                return True
-    return False
-
-
-def _free(site: Site, taken: dict[Site, Any]) -> Site:
-    key, number = str(site), 1
-    while key in taken:
-        number += 1
-        key = f"{site}#{number}"
-    return site if number == 1 else Site(key, **vars(site))
+    return any(
+        inner.primitive is mark_primitive or has_marks(inner)
+        for body in compat.jaxprs_in(equation)
+        for inner in body.eqns
+    )

@@ -24,6 +24,7 @@ class Fact(NamedTuple):
         leaves: the parameters it was made from, while it is a weight.
         affine: it is the output of a layer before any nonlinearity.
         fresh: no layer has seen it yet: it comes from the input.
+        reduced: it is a statistic of a signal (a variance), not a signal.
         reached: candidate sites it depends on, with no layer in between.
         unit_axis: axis of the units (channels), counted from the end.
     """
@@ -33,6 +34,7 @@ class Fact(NamedTuple):
     leaves: frozenset[int] = frozenset()
     affine: bool = False
     fresh: bool = True
+    reduced: bool = False
     reached: frozenset[int] = frozenset()
     unit_axis: int = -1
 
@@ -45,6 +47,15 @@ def is_layer(equation: Any, operands: list[Fact]) -> bool:
     return equation.primitive.name in PARAMETRISED and bool(
         [f for f in operands if f.weight and f.trained]
         and [f for f in operands if not f.weight]
+    )
+
+
+def has_layers(equation: Any) -> bool:
+    """Whether the bodies of `equation` hold operations that could make a layer."""
+    return any(
+        inner.primitive.name in PARAMETRISED - {"gather"} or has_layers(inner)
+        for body in compat.jaxprs_in(equation)
+        for inner in body.eqns
     )
 
 
@@ -65,6 +76,8 @@ def combine(equation: Any, operands: list[Fact]) -> Fact:
         trained=trained,
         affine=equation.primitive.name in _AFFINE and len(data) == 1 and data[0].affine,
         fresh=all(f.fresh for f in data),
+        reduced=equation.primitive.name.startswith("reduce_")
+        or all(f.reduced for f in data),
         reached=frozenset[int]().union(*(f.reached for f in data)),
         unit_axis=_kept_axis(equation, data),
     )

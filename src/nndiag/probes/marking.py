@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from nndiag.jaxprs import compat
 from nndiag.jaxprs.bodies import Body, Path, rebuild
 from nndiag.jaxprs.location import Location
-from nndiag.jaxprs.marks import Mark, place
+from nndiag.jaxprs.marks import Mark, next_call, place
 from nndiag.probes.partition import Partition, is_array
 from nndiag.probes.survey import Plan, Use, survey
 from nndiag.records import Site
@@ -37,7 +38,10 @@ def marked_vjp(
     )
     if not _is_loss(jaxpr):
         return vjp(fun, *primals, has_aux=has_aux, **options)
-    plan = survey(jaxpr, len(leaves))
+    call = next_call()
+    plan = survey(jaxpr, len(leaves), call)
+    if plan.unseen:
+        warnings.warn(_unseen(plan.unseen), stacklevel=2)
     sites = _parameter_sites(primals, plan)
 
     def marked(*values: Any) -> Any:
@@ -45,15 +49,15 @@ def marked_vjp(
         outputs = _replay(body, constants, jax.tree.leaves(values), plan, ())
         return result.join(outputs)
 
-    parameters = structure.unflatten(_place_each("parameter", sites, leaves))
+    parameters = structure.unflatten(_place_each("parameter", call, sites, leaves))
     loss, pullback, *aux = vjp(marked, *parameters, has_aux=has_aux, **options)
 
     def marked_pullback(cotangent: Any) -> Any:
         gradients = pullback(cotangent)
         values, shape = jax.tree.flatten(gradients)
-        return shape.unflatten(_place_each("gradient", sites, values))
+        return shape.unflatten(_place_each("gradient", call, sites, values))
 
-    return place(Mark("loss", Site("loss")), loss), marked_pullback, *aux
+    return place(Mark("loss", Site("loss"), call), loss), marked_pullback, *aux
 
 
 def _is_loss(jaxpr: Any) -> bool:
@@ -64,13 +68,28 @@ def _is_loss(jaxpr: Any) -> bool:
     )
 
 
-def _place_each(role: str, sites: Sequence[Site], values: Sequence[Any]) -> list[Any]:
+def _place_each(
+    role: str, call: int, sites: Sequence[Site], values: Sequence[Any]
+) -> list[Any]:
     return [
-        place(Mark(role, site), value)
-        if is_array(value) and jnp.issubdtype(jnp.result_type(value), jnp.floating)
-        else value
+        place(Mark(role, site, call), value) if _is_measurable(value) else value
         for site, value in zip(sites, values, strict=True)
     ]
+
+
+def _is_measurable(value: Any) -> bool:
+    return (
+        is_array(value)
+        and np.size(value) > 0
+        and jnp.issubdtype(jnp.result_type(value), jnp.floating)
+    )
+
+
+def _unseen(names: set[str]) -> str:
+    return (
+        f"nndiag evaluates {', '.join(sorted(names))} in the loss whole: the layers "
+        "inside are not in the readings"
+    )
 
 
 def _replay(

@@ -114,6 +114,11 @@ def describe_update(before: Any, after: Any, gradient: Any | None) -> TensorStat
     return TensorStats(norm=size, cosine=jnp.where(scale > 0, cosine, 0.0))
 
 
+def is_finite(stats: TensorStats) -> Any:
+    """Whether an array is finite, by its norm."""
+    return jnp.isfinite(jnp.asarray(stats.norm))
+
+
 def norm(value: Any) -> Any:
     """Euclidean norm √Σx²."""
     return jnp.sqrt(jnp.square(value).sum())
@@ -130,7 +135,8 @@ def _count(condition: Any, axes: tuple[int, ...]) -> Any:
 
 def _wide(value: Any) -> Any:
     """The array in float32 at least, so that statistics accumulate in it."""
-    wide = jnp.promote_types(jnp.result_type(value), jnp.float32)
+    dtype = jnp.result_type(value)
+    wide = dtype if dtype.itemsize > 4 else jnp.float32
     return jax.lax.stop_gradient(jnp.asarray(value, wide))
 
 

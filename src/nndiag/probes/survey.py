@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 
 from nndiag.jaxprs import compat
 from nndiag.jaxprs.bodies import Path, bodies
@@ -19,7 +18,7 @@ from nndiag.jaxprs.location import Location, join, locate
 from nndiag.jaxprs.marks import Mark
 from nndiag.probes import elementwise
 from nndiag.probes.curves import Activated, Curves
-from nndiag.probes.facts import CONSTANT, Fact, combine, is_layer
+from nndiag.probes.facts import CONSTANT, Fact, combine, has_layers, is_layer
 from nndiag.records import Site
 
 
@@ -44,10 +43,12 @@ class Plan:
     Attributes:
         marks: for each body, the marks to place on its variables.
         uses: for each differentiated leaf that is used, where it first is.
+        unseen: primitives with layers inside that cannot be entered.
     """
 
     marks: dict[Path, dict[Any, Planned]] = field(default_factory=dict)
     uses: dict[int, Use] = field(default_factory=dict)
+    unseen: set[str] = field(default_factory=set)
 
     def at(self, path: Path) -> dict[Any, Planned]:
         """The marks of one body."""
@@ -87,12 +88,13 @@ class _Input(NamedTuple):
 _NO_OUTPUT = {"softplus"}
 
 
-def survey(jaxpr: Any, leaves: int) -> Plan:
+def survey(jaxpr: Any, leaves: int, call: int) -> Plan:
     """Plans the marks of a loss.
 
     Args:
         jaxpr: closed jaxpr of the loss as a function of its differentiated leaves.
         leaves: their number.
+        call: number of the gradient call, for its marks.
 
     Returns:
         A plan with the inputs of the first layers, the activations of layers, and
@@ -104,7 +106,7 @@ def survey(jaxpr: Any, leaves: int) -> Plan:
         Fact(trained=True, weight=True, leaves=frozenset({i})) for i in range(leaves)
     ]
     pass_.walk(body, facts, scope="", path=())
-    return pass_.plan()
+    return pass_.plan(call)
 
 
 class _Survey:
@@ -117,6 +119,7 @@ class _Survey:
         self.uses: dict[int, Use] = {}
         self.inputs: list[_Input] = []
         self.softmax: _Softmax | None = None
+        self.unseen: set[str] = set()
 
     def walk(self, jaxpr: Any, facts: list[Fact], scope: str, path: Path) -> list[Fact]:
         """Follows facts through one jaxpr; returns those of its outputs."""
@@ -161,10 +164,10 @@ class _Survey:
             for body in bodies(equation):
                 inner = compat.open_jaxpr(body.jaxpr)
                 facts = operands[len(operands) - len(inner.invars) :]
-                outputs = self.walk(
-                    inner, facts, join(location.scope, ""), (*path, body.number)
-                )
+                outputs = self.walk(inner, facts, location.scope, (*path, body.number))
                 merged = outputs if merged is None else merged
+            if merged is None and has_layers(equation):
+                self.unseen.add(equation.primitive.name)
         return merged or [combine(equation, operands)] * len(equation.outvars)
 
     def _note_uses(self, operands: list[Fact], location: Location) -> None:
@@ -182,7 +185,12 @@ class _Survey:
                 continue
             self.feeding |= fact.reached
             known = {(i.path, i.variable) for i in self.inputs}
-            if fact.fresh and _is_float(atom) and (path, atom) not in known:
+            if (
+                fact.fresh
+                and _is_float(atom)
+                and (path, atom) not in known
+                and atom.aval.size
+            ):
                 self.inputs.append(_Input(path, atom, self.order, location))
 
     def _note_activation(
@@ -197,7 +205,9 @@ class _Survey:
         """Keeps a candidate; returns the fact about its output."""
         variable = equation.outvars[0]
         root = known[activated.root]
-        if fact.weight or not _is_float(variable) or np.prod(variable.aval.shape) < 2:
+        if fact.weight or root.reduced or not _is_float(variable):
+            return fact
+        if variable.aval.size < 2:
             return fact
         self.candidates = [
             c
@@ -233,13 +243,13 @@ class _Survey:
         if len(logits.aval.shape) >= 1 and known[logits].trained:
             self.softmax = _Softmax(path, logits, self.order, location, known[logits])
 
-    def plan(self) -> Plan:
+    def plan(self, call: int) -> Plan:
         """The marks that the whole pass justifies."""
-        plan = Plan(uses=self.uses)
+        plan = Plan(uses=self.uses, unseen=self.unseen)
         used: Counter[str] = Counter()
         for place in self.inputs:
             site = _site(_numbered("input", used), "input", place)
-            _add(plan, place.path, place.variable, Planned(Mark("value", site)))
+            _add(plan, place.path, place.variable, Planned(Mark("value", site, call)))
         for candidate in self.candidates:
             function = candidate.activated.function
             closes = candidate.from_layer and function not in _NO_OUTPUT
@@ -247,7 +257,7 @@ class _Survey:
                 continue
             key = _numbered(join(candidate.location.scope, function), used)
             site = _site(key, "activation", candidate, function)
-            mark = Mark("value", site, candidate.fact.unit_axis)
+            mark = Mark("value", site, call, candidate.fact.unit_axis)
             _add(
                 plan,
                 candidate.path,
@@ -256,7 +266,7 @@ class _Survey:
             )
         if self.softmax is not None:
             site = _site(_numbered("logits", used), "logits", self.softmax)
-            planned = Planned(Mark("value", site))
+            planned = Planned(Mark("value", site, call))
             _add(plan, self.softmax.path, self.softmax.variable, planned)
         return plan
 

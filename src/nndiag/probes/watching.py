@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from nndiag.errors import ProgramError
 from nndiag.jaxprs import compat
-from nndiag.jaxprs.marks import Mark, place
-from nndiag.probes.collecting import Collector, Harvest
+from nndiag.jaxprs.marks import Mark, next_call, place
+from nndiag.probes.collecting import Collector
+from nndiag.probes.harvest import Harvest, readings
 from nndiag.probes.level import Level, level_of
 from nndiag.probes.marking import marked_vjp
-from nndiag.probes.partition import Partition, is_array
+from nndiag.probes.pairing import pair
+from nndiag.probes.partition import Partition
 from nndiag.records import Readings, Site
 
 
@@ -27,9 +28,16 @@ def watch(
 
     Every gradient that `fn` takes with `jax.grad` or `jax.value_and_grad` is seen,
     wherever the call stands: in `fn`, in a function it calls, jitted or not, in a
-    library. The output is bit for bit that of `fn`: measuring adds operations that
-    read, and none that write. The result is pure and composes with `jax.jit`,
-    `jax.vmap`, `jax.lax.scan`; under the latter two the readings gain leading axes.
+    library. Measuring adds operations that read, and none that write: compiled by
+    `jax.jit`, a step that differentiates once gives the bits that `jax.jit(fn)` gives.
+    (Where `fn` differentiates twice, or takes gradients under `jax.vmap`, another
+    reader of a value can make XLA fuse differently, and the last bit may differ.)
+
+    The result is pure and composes with `jax.jit`, `jax.vmap`, `jax.lax.scan`; under
+    the latter two the readings gain leading axes. Readings from a scan inside `fn` have
+    one for its iterations; those of a `cond` branch not taken are NaN.
+
+    A fault of nndiag is one warning: the output is then that of `fn`, without readings.
 
     Parameters are followed from input to output: where an argument of `fn` has the
     structure of one of its outputs (a state, a parameter tree), the difference is the
@@ -59,28 +67,43 @@ def watch(
 
     @functools.wraps(fn)
     def watched(*args: Any, **kwargs: Any) -> tuple[Any, Readings]:
-        arguments, result = Partition(), Partition()
-        inputs = arguments.split((args, kwargs))
-
-        def flat(*values: Any) -> list[Any]:
-            positional, named = arguments.join(values)
-            return result.split(fn(*positional, **named))
-
-        with compat.intercepted_gradients(marked_vjp):
-            jaxpr = compat.trace(flat, *inputs)
-        collector = Collector(chosen)
-        outputs, harvest, origins = collector.run(
-            compat.open_jaxpr(jaxpr), compat.constants(jaxpr), inputs
-        )
-        if not harvest.stats["gradient"]:
-            raise ProgramError(_no_gradient(fn, collector.missed))
-        if collector.missed:
-            warnings.warn(_missed(fn, collector.missed), stacklevel=2)
-        pairs = _pairs(arguments, result, (args, kwargs), result.join(outputs))
-        collector.read_updates(harvest, origins, pairs, inputs, outputs)
-        return result.join(outputs), _readings(harvest)
+        try:
+            return _watch_call(fn, chosen, args, kwargs)
+        except ProgramError:
+            raise
+        except Exception as error:
+            # If the fault is fn's own, it is raised again here, as without a watch.
+            output = fn(*args, **kwargs)
+            warnings.warn(_faulty(fn, error), stacklevel=2)
+            return output, readings(Harvest.empty())
 
     return watched
+
+
+def _watch_call(
+    fn: Callable[..., Any], level: Level, args: Any, kwargs: Any
+) -> tuple[Any, Readings]:
+    arguments, result = Partition(), Partition()
+    inputs = arguments.split((args, kwargs))
+
+    def flat(*values: Any) -> list[Any]:
+        positional, named = arguments.join(values)
+        return result.split(fn(*positional, **named))
+
+    with compat.intercepted_gradients(marked_vjp):
+        closed = compat.trace(flat, *inputs)
+    jaxpr = compat.open_jaxpr(closed)
+    collector = Collector(level)
+    outputs, harvest, origins = collector.run(jaxpr, compat.constants(closed), inputs)
+    if not harvest.stats["gradient"]:
+        raise ProgramError(_no_gradient(fn, collector.missed))
+    if collector.missed:
+        warnings.warn(_missed(fn, collector.missed), stacklevel=3)
+    output = result.join(outputs)
+    given, returned = (arguments, (args, kwargs)), (result, output)
+    pairs = pair(jaxpr, given, returned, set(origins.values()))
+    collector.read_updates(harvest, origins, pairs, inputs, outputs)
+    return output, readings(harvest)
 
 
 def tap(value: Any, name: str) -> Any:
@@ -102,65 +125,7 @@ def tap(value: Any, name: str) -> Any:
         return value
     value = jnp.asarray(value)
     site = Site(name, kind="tap", dtype=str(value.dtype), shape=value.shape)
-    return place(Mark("value", site), value)
-
-
-def _readings(harvest: Harvest) -> Readings:
-    stats = harvest.stats
-    checked: list[Any] = list(harvest.losses)
-    for role in ("gradient", "update"):
-        checked += [site.norm for site in stats[role].values()]
-    finite = [jnp.isfinite(value) for value in checked]
-    return Readings(
-        loss=harvest.losses[0] if harvest.losses else None,
-        finite=functools.reduce(jnp.logical_and, finite).astype(jnp.float32),
-        value=stats["value"],
-        cotangent=stats["cotangent"],
-        parameter=stats["parameter"],
-        gradient=stats["gradient"],
-        update=stats["update"],
-    )
-
-
-def _pairs(
-    arguments: Partition, result: Partition, given: Any, returned: Any
-) -> dict[int, int]:
-    """From the number of an input array to that of the output that replaces it."""
-    taken = list(_subtrees(returned, 0))
-    pairs: dict[int, int] = {}
-    inputs, outputs = arguments.positions(), result.positions()
-    offset = 0
-    for argument in [*given[0], *given[1].values()]:
-        leaves, structure = jax.tree.flatten(argument)
-        for number, (start, subtree) in enumerate(taken):
-            others, other_structure = jax.tree.flatten(subtree)
-            if leaves and structure == other_structure and _alike(leaves, others):
-                pairs |= {
-                    inputs[offset + i]: outputs[start + i]
-                    for i in range(len(leaves))
-                    if offset + i in inputs and start + i in outputs
-                }
-                del taken[number]
-                break
-        offset += len(leaves)
-    return pairs
-
-
-def _subtrees(tree: Any, offset: int) -> Iterator[tuple[int, Any]]:
-    """The parts of an output that may be a new state, and where their leaves begin."""
-    yield offset, tree
-    if type(tree) in (tuple, list):
-        for part in tree:
-            yield from _subtrees(part, offset)
-            offset += len(jax.tree.leaves(part))
-
-
-def _alike(leaves: Sequence[Any], others: Sequence[Any]) -> bool:
-    return all(
-        jnp.shape(a) == jnp.shape(b) and jnp.result_type(a) == jnp.result_type(b)
-        for a, b in zip(leaves, others, strict=True)
-        if is_array(a) and is_array(b)
-    )
+    return place(Mark("value", site, next_call()), value)
 
 
 def _no_gradient(fn: Callable[..., Any], missed: set[str]) -> str:
@@ -181,4 +146,13 @@ def _missed(fn: Callable[..., Any], missed: set[str]) -> str:
     return (
         f"nndiag evaluated {', '.join(sorted(missed))} in {name} whole: what happens "
         "inside is not in the readings"
+    )
+
+
+def _faulty(fn: Callable[..., Any], error: Exception) -> str:
+    name = getattr(fn, "__name__", repr(fn))
+    text = " ".join(str(error).split())[:300]
+    return (
+        f"nndiag could not watch {name}, which runs unwatched: "
+        f"{type(error).__name__}: {text}"
     )

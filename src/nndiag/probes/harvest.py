@@ -1,0 +1,95 @@
+"""What was read off the marks of a program, and how it becomes `Readings`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from nndiag.jaxprs.marks import next_call
+from nndiag.records import Readings, Site, TensorStats
+
+Key = tuple[int, Site]
+"""A site of one gradient call; two networks in a step may name theirs alike."""
+
+
+class Harvest(NamedTuple):
+    """What was read off the marks so far; a pytree.
+
+    Attributes:
+        stats: role to key to statistics.
+        losses: the differentiated scalars, by number of the gradient call.
+        finite: whether loss, gradients and updates are, one bool for each part read.
+        gradients: the gradient arrays themselves, as long as an update may need them.
+    """
+
+    stats: dict[str, dict[Key, TensorStats]]
+    losses: dict[int, Any]
+    finite: list[Any]
+    gradients: dict[Key, Any]
+
+    @staticmethod
+    def empty() -> Harvest:
+        """Nothing yet."""
+        roles = ("value", "cotangent", "parameter", "gradient", "update")
+        return Harvest({role: {} for role in roles}, {}, [], {})
+
+    def add(self, other: Harvest) -> dict[int, int]:
+        """Takes in what was read inside a body.
+
+        Returns:
+            New numbers for the calls that were there already: a jitted function that
+            takes a gradient may be called twice.
+        """
+        taken = {c for role in other.stats for c, _ in self._again(role, other)}
+        fresh = {call: next_call() for call in sorted(taken)}
+        for role, readings in other.stats.items():
+            for (call, site), stats in readings.items():
+                self.stats[role][fresh.get(call, call), site] = stats
+        for call, loss in other.losses.items():
+            self.losses[fresh.get(call, call)] = loss
+        for (call, site), gradient in other.gradients.items():
+            self.gradients[fresh.get(call, call), site] = gradient
+        self.finite.extend(other.finite)
+        return fresh
+
+    def put(self, role: str, key: Key, stats: TensorStats) -> None:
+        """Adds one reading; what is computed a second time keeps its first reading."""
+        self.stats[role].setdefault(key, stats)
+
+    def _again(self, role: str, other: Harvest) -> set[Key]:
+        return self.stats[role].keys() & other.stats[role].keys()
+
+
+def all_finite(harvest: Harvest) -> Any:
+    """One bool: whether all that was read, in all iterations, is finite."""
+    parts: list[Any] = [jnp.asarray(part).all() for part in harvest.finite]
+    return jnp.stack(parts).all() if parts else jnp.asarray(True)
+
+
+def readings(harvest: Harvest) -> Readings:
+    """The harvest as people see it: keyed by sites alone, with unique names."""
+    keys = {key for role in harvest.stats.values() for key in role}
+    sites = _unique(keys)
+    named = {
+        role: {sites[key]: stats for key, stats in read.items()}
+        for role, read in harvest.stats.items()
+    }
+    first = min(harvest.losses, default=None)
+    return Readings(
+        loss=None if first is None else harvest.losses[first],
+        finite=all_finite(harvest).astype(jnp.float32),
+        **named,
+    )
+
+
+def _unique(keys: set[Key]) -> dict[Key, Site]:
+    """A site for each key; equal names of later gradient calls get a number."""
+    used: Counter[str] = Counter()
+    sites: dict[Key, Site] = {}
+    for call, site in sorted(keys, key=lambda key: (key[0], str(key[1]))):
+        used[site] += 1
+        name = str(site) if used[site] == 1 else f"{site}#{used[site]}"
+        sites[call, site] = Site(name, **vars(site))
+    return sites

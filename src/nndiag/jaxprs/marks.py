@@ -13,6 +13,7 @@ import itertools
 from typing import Any, NamedTuple
 
 from jax.extend.core import Primitive
+from jax.numpy import broadcast_to, moveaxis
 
 from nndiag.jaxprs import compat
 from nndiag.records import Role, Site
@@ -28,14 +29,19 @@ class Mark(NamedTuple):
         call: number of the gradient call (or tap) it belongs to; it tells apart the
             equally named sites of two networks in one step.
         unit_axis: axis of the units (channels), counted from the end.
-        batched: number of leading axes that `jax.vmap` added inside the watch.
+        batched: the axes that `jax.vmap` added inside the watch.
     """
 
     role: Role | str
     site: Site
     call: int
     unit_axis: int = -1
-    batched: int = 0
+    batched: tuple[int, ...] = ()
+
+    def units(self, rank: int) -> int:
+        """The axis of the units in an array of this rank, counted from the start."""
+        own = [axis for axis in range(rank) if axis not in self.batched]
+        return own[self.unit_axis] if own else rank - 1
 
 
 mark_primitive = Primitive("nndiag_mark")
@@ -75,25 +81,21 @@ def _transpose(cotangent: Any, *operands: Any, mark: Mark) -> list[Any]:
 
 
 def _batch(operands: Any, axes: Any, *, mark: Mark) -> tuple[Any, int]:
-    from jax.numpy import broadcast_to, moveaxis
-
-    size = next(
-        operand.shape[axis]
-        for operand, axis in zip(operands, axes, strict=True)
-        if axis is not None
-    )
-    if axes[0] is None and len(operands) > 1:
-        operands = (
-            broadcast_to(operands[0], (size, *operands[0].shape)),
-            *operands[1:],
+    """Marks the batched value as it lies: to move its axes would cost a copy."""
+    value, *riders = operands
+    axis, *rider_axes = axes
+    if axis is None:
+        sizes = (
+            r.shape[a] for r, a in zip(riders, rider_axes, strict=True) if a is not None
         )
-        axes = (0, *axes[1:])
+        value, axis = broadcast_to(value, (next(sizes), *value.shape)), 0
     moved = [
-        operand if axis is None else moveaxis(operand, axis, 0)
-        for operand, axis in zip(operands, axes, strict=True)
+        rider if other is None else moveaxis(rider, other, axis)
+        for rider, other in zip(riders, rider_axes, strict=True)
     ]
-    batched = mark._replace(batched=mark.batched + 1)
-    return mark_primitive.bind(*moved, mark=batched), 0
+    earlier = tuple(a + (a >= axis) for a in mark.batched)
+    batched = mark._replace(batched=(*earlier, axis))
+    return mark_primitive.bind(value, *moved, mark=batched), axis
 
 
 compat.define_identity(mark_primitive, jvp=_jvp, transpose=_transpose, batch=_batch)

@@ -41,7 +41,7 @@ def describe_value(mark: Mark, level: Level, value: Any, *riders: Any) -> Tensor
     )
     if mark.site.kind == "input":
         return stats
-    batch = tuple(a for a in range(value.ndim) if a != value.ndim + mark.unit_axis)
+    batch = tuple(a for a in range(value.ndim) if a != mark.units(value.ndim))
     zeros = _count(value == 0, batch).sum() / value.size
     stats = stats._replace(zero=zeros, sample=_sample(value))
     activation = ACTIVATIONS.get(mark.site.function)
@@ -70,8 +70,7 @@ def describe_derivative(mark: Mark, level: Level, value: Any) -> TensorStats:
     """
     value = _wide(value)
     if mark.role == "gradient":
-        for _ in range(mark.batched):
-            value = value.mean(0)
+        value = value.mean(mark.batched)
     wanted = level.gradients or level.overflow
     exact = mark.role == "cotangent" or _overflows_early(mark)
     largest = _largest(value) if wanted and exact else None

@@ -13,7 +13,7 @@ import pytest
 
 from nndiag import store
 from nndiag.errors import RunError
-from nndiag.records import Header, Run, StepRecord
+from nndiag.records import Header, Run, StepRecord, TensorStats
 
 PRELUDE = """
 import sys, time, resource
@@ -149,7 +149,7 @@ def test_a_record_that_cannot_be_stored_is_left_out(tmp_path: Path, record) -> N
     writer.add(record(0))
     writer.add(record(1)._replace(metrics={"accuracy": "high"}))
     assert writer.lost is not None
-    assert "step 1 (ValueError" in writer.lost
+    assert "the metrics of step 1 (ValueError" in writer.lost
     writer.add(record(2**70))
     assert f"step {2**70} (OverflowError" in writer.lost
     writer.evaluate(0, {"accuracy": None})  # type: ignore[dict-item]
@@ -157,7 +157,8 @@ def test_a_record_that_cannot_be_stored_is_left_out(tmp_path: Path, record) -> N
     writer.close("finished")
     writer.add(record(3))
     run = store.read(tmp_path / "run")
-    assert run.steps.tolist() == [0, 2]
+    assert run.steps.tolist() == run.recorded.tolist() == [0, 1, 2]
+    assert {step for _, step in run.samples} == {0, 1, 2}
     assert run.notes == (writer.lost,)
 
 
@@ -301,3 +302,22 @@ print(*store.read(path).loss)
     finally:
         (folder / "run").chmod(0o755)
         shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("part", ["metrics", "readings"])
+def test_a_bad_part_of_a_step_loses_only_itself(tmp_path, record, part):
+    good = record(0)
+    (site,) = good.readings.cotangent
+    vector = {site: TensorStats(norm=np.ones(2))}
+    bad = {
+        "metrics": good._replace(metrics={"accuracy": None}),
+        "readings": good._replace(readings=good.readings._replace(cotangent=vector)),
+    }
+    writer = store.create(tmp_path / "run", Header())
+    writer.add(bad[part])
+    writer.close("finished")
+    assert f"the {part} of step 0" in (writer.lost or "")
+    run = store.read(tmp_path / "run")
+    assert run.loss.tolist() == [0.0]
+    assert list(run.metrics) == ([] if part == "metrics" else ["accuracy"])
+    assert run.recorded.tolist() == ([] if part == "readings" else [0])

@@ -8,22 +8,64 @@ step pays for a choice between them, and readings leave as rows of one small arr
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nndiag.errors import ProgramError
 from nndiag.probes import Level, watch
 from nndiag.records import Readings
+from nndiag.session.reduction import reduce_readings
+from nndiag.session.wording import name_and_text
 
 LONGEST = 100
 """Steps per dispatch at most, so that a killed run has lost few of them."""
 
 Step = Callable[[Any, Any], tuple[Any, dict[str, Any]]]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Packed:
+    """Readings as one array, and how to read them.
+
+    A batch of another shape may be read at other places: the layout travels with the
+    numbers, through JAX.
+
+    Attributes:
+        numbers: those of a step, or a row for each recorded step.
+        structure: the pytree that they are the leaves of.
+        shapes: the shape of each leaf.
+    """
+
+    numbers: Any
+    structure: Any = field(metadata={"static": True})
+    shapes: tuple[tuple[int, ...], ...] = field(metadata={"static": True})
+
+    def unpack(self, row: int) -> Readings | None:
+        """The readings of a recorded step, as floats and NumPy arrays.
+
+        Returns:
+            `None` if nothing was measured.
+        """
+        numbers, plain = self.numbers[row], self.numbers[row].tolist()
+        leaves: list[Any] = []
+        position = 0
+        for shape in self.shapes:
+            size = math.prod(shape)
+            if shape:
+                leaves.append(numbers[position : position + size].reshape(shape))
+            else:
+                leaves.append(plain[position])
+            position += size
+        return reduce_readings(self.structure.unflatten(leaves))
 
 
 class Stretch(NamedTuple):
@@ -32,12 +74,12 @@ class Stretch(NamedTuple):
     Attributes:
         state: the state after it.
         metrics: scalars of each step by name, shape ``[LONGEST]``.
-        packed: readings of each recorded step, shape ``[records, numbers]``.
+        packed: readings of each recorded step; `None` if the steps ran bare.
     """
 
     state: Any
     metrics: dict[str, Any]
-    packed: Any
+    packed: Packed | None
 
 
 class Program:
@@ -47,17 +89,18 @@ class Program:
         step: the target's training step.
         level: what is measured on a recorded step.
         every: one step in `every` is recorded.
+
+    Attributes:
+        watching: whether steps are recorded at all; may be set to `False`.
     """
 
     def __init__(self, step: Step, level: Level, *, every: int) -> None:
         self.every = every
-        self._step = step
-        self._watch = watch(step, level=level)
-        self._watchable = True
+        self.watching = True
+        self._step = _with_numbers_only(step)
+        self._watch = watch(self._step, level=level)
         self._measured = jax.jit(self._measure)
-        self._advance = jax.jit(self._run)
-        self._structure: Any = None
-        self._shapes: list[tuple[int, ...]] = []
+        self._advance = jax.jit(self._run, static_argnames="watching")
 
     def check(self, state: Any, data: Any) -> list[str]:
         """Traces the step, bare and watched, without running it.
@@ -67,12 +110,13 @@ class Program:
 
         Raises:
             ProgramError: the step fails, takes no gradient, or does not return
-                ``(state, metrics)`` with a scalar ``metrics["loss"]``.
+                ``(state, metrics)`` with a state of the types it was given and a
+                scalar ``metrics["loss"]``.
         """
         try:
             returned = jax.eval_shape(self._step, state, _at(data, 0))
         except Exception as error:
-            raise ProgramError(f"train_step failed: {_line(error)}") from error
+            raise ProgramError(f"train_step failed: {name_and_text(error)}") from error
         _check_outputs(jax.eval_shape(lambda tree: tree, state), returned)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -81,8 +125,8 @@ class Program:
             except ProgramError:
                 raise
             except Exception as error:  # a fault of nndiag must not end the training
-                self._watchable = False
-                return [f"nndiag could not watch train_step: {_line(error)}"]
+                self.watching = False
+                return [f"nndiag could not watch train_step: {name_and_text(error)}"]
         return [str(w.message) for w in caught if "nndiag" in str(w.message)]
 
     def advance(
@@ -97,52 +141,41 @@ class Program:
             steps: how many.
             number: of the first step, in the run.
         """
-        return Stretch(*self._advance(state, data, start, steps, number))
+        return Stretch(
+            *self._advance(state, data, start, steps, number, watching=self.watching)
+        )
 
-    def records(self, number: int) -> bool:
-        """Whether step `number` of the run is recorded."""
-        return self._watchable and number % self.every == 0
-
-    def unpack(self, packed: Any) -> Readings:
-        """The readings of one recorded step, as floats and NumPy arrays."""
-        numbers, leaves, position = packed.tolist(), [], 0
-        for shape in self._shapes:
-            size = math.prod(shape)
-            if shape:
-                leaves.append(packed[position : position + size].reshape(shape))
-            else:
-                leaves.append(numbers[position])
-            position += size
-        return self._structure.unflatten(leaves)
-
-    def _measure(self, state: Any, batch: Any) -> tuple[Any, Any, Any]:
+    def _measure(self, state: Any, batch: Any) -> tuple[Any, Any, Packed]:
         """The watched step, with its readings as one vector."""
-        (state, metrics), readings = self._watch(state, batch)
-        leaves, self._structure = jax.tree.flatten(readings)
-        self._shapes = [leaf.shape for leaf in leaves]
-        packed = jnp.concatenate([leaf.ravel().astype(jnp.float32) for leaf in leaves])
-        return state, metrics, packed
+        with warnings.catch_warnings():
+            # Of its own faults a watch only warns; here they end the watching.
+            warnings.filterwarnings("error", "nndiag could not watch")
+            (state, metrics), readings = self._watch(state, batch)
+        leaves, structure = jax.tree.flatten(readings)
+        numbers = jnp.concatenate([leaf.ravel().astype(jnp.float32) for leaf in leaves])
+        shapes = tuple(leaf.shape for leaf in leaves)
+        return state, metrics, Packed(numbers, structure, shapes)
 
-    def _run(self, state: Any, data: Any, start: Any, steps: Any, number: Any) -> Any:
+    def _run(
+        self, state: Any, data: Any, start: Any, steps: Any, number: Any, watching: bool
+    ) -> tuple[Any, dict[str, Any], Packed | None]:
         _, shapes = jax.eval_shape(self._step, state, _at(data, 0))
-        metrics = {
-            name: jnp.zeros(LONGEST, value.dtype)
-            for name, value in _scalars(shapes).items()
-        }
-        packed = jnp.zeros((0, 0))
-        if self._watchable:
-            numbers = self._measured.eval_shape(state, _at(data, 0))[2]
-            packed = jnp.zeros((-(-LONGEST // self.every), *numbers.shape))
+        metrics = {n: jnp.zeros(LONGEST, v.dtype) for n, v in shapes.items()}
 
         def bare(i: Any, carry: Any) -> Any:
-            state, metrics, packed = carry
+            state, metrics, rows = carry
             state, new = self._step(state, _at(data, start + i))
-            return state, _write(metrics, i, new), packed
+            return state, _write(metrics, i, new), rows
+
+        if not watching:
+            carry = (state, metrics, None)
+            return jax.lax.fori_loop(0, steps, bare, carry)
 
         def watched(i: Any, carry: Any) -> Any:
-            state, metrics, packed = carry
+            state, metrics, rows = carry
             state, new, row = self._measured(state, _at(data, start + i))
-            return state, _write(metrics, i, new), packed.at[i // self.every].set(row)
+            rows = rows.at[i // self.every].set(row.numbers)
+            return state, _write(metrics, i, new), rows
 
         def cycle(loop: Any) -> Any:
             """One watched step if it is due, then bare ones up to the next."""
@@ -153,13 +186,26 @@ class Program:
             last = jnp.minimum(i + self.every - (number + i) % self.every, steps)
             return last, jax.lax.fori_loop(after, last, bare, carry)
 
-        carry = (state, metrics, packed)
-        if not self._watchable:
-            return jax.lax.fori_loop(0, steps, bare, carry)
-        first = jnp.asarray(0, jnp.int32)
-        return jax.lax.while_loop(lambda loop: loop[0] < steps, cycle, (first, carry))[
-            1
-        ]
+        one = self._measured.eval_shape(state, _at(data, 0))[2]
+        rows = jnp.zeros((-(-LONGEST // self.every), *one.numbers.shape))
+        _, (state, metrics, rows) = jax.lax.while_loop(
+            lambda loop: loop[0] < steps,
+            cycle,
+            (jnp.asarray(0, jnp.int32), (state, metrics, rows)),
+        )
+        return state, metrics, Packed(rows, one.structure, one.shapes)
+
+
+def settle(state: Any) -> Any:
+    """The state as arrays of definite types, as a loop on the device carries it."""
+    return jax.tree.map(_settled, state)
+
+
+def _settled(leaf: Any) -> Any:
+    if not _is_numeric(leaf):
+        return leaf  # a random key; or no array, which the trace refuses in its words
+    array = jnp.asarray(leaf)
+    return jax.lax.convert_element_type(array, array.dtype)  # no weak type
 
 
 def _at(data: Any, index: Any) -> Any:
@@ -170,8 +216,37 @@ def _write(metrics: dict[str, Any], i: Any, new: dict[str, Any]) -> dict[str, An
     return {name: held.at[i].set(new[name]) for name, held in metrics.items()}
 
 
-def _scalars(metrics: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in metrics.items() if value.shape == ()}
+def _with_numbers_only(step: Step) -> Step:
+    """The step with those of its metrics that are one number, and its loss."""
+
+    @functools.wraps(step)
+    def wrapped(state: Any, batch: Any) -> Any:
+        returned = step(state, batch)
+        if not (isinstance(returned, tuple) and len(returned) == 2):
+            return returned
+        state, metrics = returned
+        if not isinstance(metrics, dict):
+            return returned
+        return state, {
+            name: jnp.asarray(value)
+            for name, value in metrics.items()
+            if _is_numeric(value)
+            and isinstance(name, str)
+            and (np.ndim(value) == 0 or name == "loss")
+        }
+
+    return wrapped
+
+
+def _is_numeric(value: Any) -> bool:
+    if isinstance(value, bool | int | float):
+        return True
+    dtype = getattr(value, "dtype", None)
+    return dtype is not None and (
+        jnp.issubdtype(dtype, jnp.integer)
+        or jnp.issubdtype(dtype, jnp.floating)
+        or jnp.issubdtype(dtype, jnp.bool_)
+    )
 
 
 def _check_outputs(before: Any, returned: Any) -> None:
@@ -179,18 +254,26 @@ def _check_outputs(before: Any, returned: Any) -> None:
         raise ProgramError("train_step must return (state, metrics)")
     after, metrics = returned
     if not isinstance(metrics, dict) or "loss" not in metrics:
-        raise ProgramError('train_step returns no metrics["loss"]')
+        raise ProgramError('train_step returns no number metrics["loss"]')
     loss = metrics["loss"]
     if loss.shape != () or not jnp.issubdtype(loss.dtype, jnp.floating):
         raise ProgramError(
-            f'metrics["loss"] is {loss.dtype}{list(loss.shape)}; it must be a '
+            f'metrics["loss"] is {_type(loss)}; it must be a '
             "floating-point scalar: take the mean over the batch"
         )
     if jax.tree.structure(before) != jax.tree.structure(after):
         raise ProgramError(
             "train_step returns a state of another structure than it was given"
         )
+    leaves = jax.tree_util.tree_leaves_with_path(before)
+    for (path, old), new in zip(leaves, jax.tree.leaves(after), strict=True):
+        if _type(old) != _type(new):
+            raise ProgramError(
+                f"train_step was given state{jax.tree_util.keystr(path)} as "
+                f"{_type(old)} and returns it as {_type(new)}; "
+                "it must keep type and shape"
+            )
 
 
-def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+def _type(leaf: Any) -> str:
+    return f"{leaf.dtype}{list(leaf.shape)}"

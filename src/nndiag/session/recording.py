@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import operator
 import time
 import warnings
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import jax
-import numpy as np
 
 from nndiag import rules, store
 from nndiag.errors import SettingError
 from nndiag.records import Finding, Readings, Status, StepRecord
 from nndiag.session.describing import describe
 from nndiag.session.publishing import Outcome, publish
+from nndiag.session.reduction import reduce_loss, reduce_readings, scalar
+from nndiag.session.wording import name_and_text
 
 
 def record(path: str | Path, *, every: int = 1) -> Recording:
@@ -52,7 +55,8 @@ def record(path: str | Path, *, every: int = 1) -> Recording:
 class Recording:
     """A run being recorded; a context manager that closes it.
 
-    Nothing here ends the training: what cannot be stored is lost with one warning.
+    Neither `log` nor `evaluate` nor `close` ends the training: what cannot be stored
+    is left out; the first such loss is noted, and told in a warning at the end.
 
     Attributes:
         path: the run directory.
@@ -64,6 +68,7 @@ class Recording:
         self._writer = store.create(path, describe(every=every))
         self._pending: deque[tuple[int, float, Any, Any]] = deque()
         self._began = time.perf_counter()
+        self._lost: str | None = None
 
     def log(
         self,
@@ -81,17 +86,25 @@ class Recording:
             readings: what a watched function returned; `None` for a bare step.
             metrics: other scalars by name; what is no scalar is left out.
         """
-        if step % self._every and readings is not None:
-            metrics = {"loss": readings.loss, **(metrics or {})}
-            readings = None
         seconds = time.perf_counter() - self._began
-        self._pending.append((step, seconds, readings, dict(metrics or {})))
-        while self._pending and _is_ready(self._pending[0]):
-            self._store(*self._pending.popleft())
+        with self._losing(f"step {step!r}"):
+            number = operator.index(step)
+            given = {} if metrics is None else metrics
+            if not isinstance(given, Mapping):
+                self._lose(f"the metrics of step {number}", "they are no dict")
+                given = {}
+            if number % self._every and readings is not None:
+                given = {"loss": readings.loss, **given}
+                readings = None
+            self._pending.append((number, seconds, readings, dict(given)))
+            while self._pending and _is_ready(self._pending[0]):
+                self._store(*self._pending.popleft())
 
     def evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Stores held-out metrics after `step` steps."""
-        self._writer.evaluate(step, {k: float(v) for k, v in metrics.items()})
+        """Stores held-out metrics after `step` steps; what is no scalar is left out."""
+        with self._losing(f"the evaluation after step {step!r}"):
+            number = operator.index(step)
+            self._writer.evaluate(number, self._scalars(f"step {number}", metrics))
 
     def diagnose(self) -> tuple[Finding, ...]:
         """What is wrong with the run so far, most important first."""
@@ -107,8 +120,8 @@ class Recording:
         """Stores what is pending and closes the run."""
         self._drain()
         self._writer.close(status)
-        if self._writer.lost:
-            warnings.warn(self._writer.lost, stacklevel=2)
+        if lost := self._writer.lost or self._lost:
+            warnings.warn(lost, stacklevel=2)
 
     def __enter__(self) -> Self:
         return self
@@ -134,17 +147,44 @@ class Recording:
     def _store(
         self, step: int, seconds: float, readings: Any, metrics: dict[str, Any]
     ) -> None:
+        loss = reduced = None
+        with self._losing(f"the loss of step {step}"):
+            loss = reduce_loss(metrics.pop("loss", None))
+        values = self._scalars(f"step {step}", metrics)
+        if readings is not None:
+            with self._losing(f"the readings of step {step}"):
+                reduced = reduce_readings(jax.device_get(readings))
+                if loss is None and reduced is not None:
+                    loss = reduced.loss
+        self._writer.add(StepRecord(step, seconds, loss, values, reduced))
+
+    def _scalars(self, when: str, metrics: Mapping[str, Any]) -> dict[str, float]:
+        values: dict[str, float] = {}
+        for name, value in metrics.items():
+            with self._losing(f"the metric {name!r} of {when}"):
+                number = scalar(value)
+                if number is not None:
+                    values[str(name)] = number
+        return values
+
+    @contextmanager
+    def _losing(self, what: str) -> Generator[None]:
+        """Gives up `what`, not the training, when its body raises."""
         try:
-            readings, metrics = jax.device_get((readings, metrics))
-            values = {k: float(v) for k, v in metrics.items() if np.ndim(v) == 0}
-            loss = values.pop("loss", None)
-            if loss is None and readings is not None and readings.loss is not None:
-                loss = float(readings.loss)
-            self._writer.add(StepRecord(step, seconds, loss, values, readings))
+            yield
         except Exception as error:
-            self._writer.note(f"Step {step} was not stored: {error}")
+            self._lose(what, name_and_text(error))
+
+    def _lose(self, what: str, why: str) -> None:
+        if self._lost is None:
+            self._lost = f"Could not store {what} ({why})."
+            self._writer.note(self._lost)
 
 
 def _is_ready(pending: tuple[int, float, Any, Any]) -> bool:
     leaves: list[Any] = jax.tree.leaves(pending[2:])
-    return all(leaf.is_ready() for leaf in leaves if hasattr(leaf, "is_ready"))
+    return all(
+        leaf.is_deleted() or leaf.is_ready()
+        for leaf in leaves
+        if hasattr(leaf, "is_ready")
+    )

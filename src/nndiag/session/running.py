@@ -15,16 +15,18 @@ import jax
 from rich.console import Console
 
 from nndiag import render, store
-from nndiag.errors import NndiagError, TargetError
+from nndiag.errors import TargetError
 from nndiag.probes import Level
 from nndiag.protocol import Target
 from nndiag.records import Status, StepRecord
 from nndiag.session.describing import describe
 from nndiag.session.loading import configure, load_target
 from nndiag.session.options import RunOptions
-from nndiag.session.program import Program
+from nndiag.session.program import Program, settle
 from nndiag.session.publishing import Outcome, publish
+from nndiag.session.reduction import scalar
 from nndiag.session.training import Trainer, epochs
+from nndiag.session.wording import name_and_text, text_of
 
 
 def run(options: RunOptions, console: Console | None = None) -> Outcome:
@@ -71,7 +73,7 @@ class _Run:
         init_key, data_key = jax.random.split(jax.random.key(options.seed))
         count = _epochs(self.target, options)
         with _bad_input("the target cannot be set up"):
-            state = self.target.init(init_key)
+            state = settle(self.target.init(init_key))
             course = epochs(self.target, data_key, count)
             stacks = next(course)
             stack = next(stacks)
@@ -93,7 +95,7 @@ class _Run:
             writer.note(note)
         with _view(console, path.name, planned, options.every) as show:
             status = self._train(
-                Trainer(program, show=_recorder(writer, show)),
+                Trainer(program, show=_recorder(writer, show), note=writer.note),
                 writer,
                 state,
                 itertools.chain([itertools.chain([stack], stacks)], course),
@@ -115,37 +117,35 @@ class _Run:
             for stacks in course:
                 for stack in stacks:
                     state = trainer.run_stack(state, stack, limit)
+                    if limit is not None and trainer.step >= limit:
+                        break
                 trainer.finish()
                 self._evaluate(writer, trainer.step, state)
                 if limit is not None and trainer.step >= limit:
                     break
         except KeyboardInterrupt:
-            trainer.finish()
+            _finish(trainer)
             writer.note(f"Interrupted at step {trainer.step}.")
             return "interrupted"
-        except NndiagError:
-            raise
         except Exception as error:
+            _finish(trainer)
             writer.note(
-                f"Training ended at step {trainer.step} with "
-                f"{type(error).__name__}: {_line(error)}"
+                f"Training ended at step {trainer.step} with {name_and_text(error)}"
             )
             return "failed"
-        finally:
-            if trainer.revived:
-                writer.note(_REVIVED)
         return "finished"
 
     def _evaluate(self, writer: store.Writer, step: int, state: Any) -> None:
         evaluate = getattr(self.target, "evaluate", None)
         if evaluate is not None:
-            writer.evaluate(step, {k: float(v) for k, v in evaluate(state).items()})
+            values = {name: scalar(value) for name, value in evaluate(state).items()}
+            writer.evaluate(step, {k: v for k, v in values.items() if v is not None})
 
 
-_REVIVED = (
-    "JAX had switched its own jax_debug_nans check off while it traced (it does since "
-    "0.8, see `nndiag explain ND602`); nndiag switched it on again."
-)
+def _finish(trainer: Trainer) -> None:
+    """Stores the steps before the one that failed, as far as they can be had."""
+    with contextlib.suppress(Exception):  # the first error is the one to tell
+        trainer.finish()
 
 
 def _epochs(target: Target, options: RunOptions) -> int:
@@ -204,7 +204,7 @@ def _recorder(
             show(step)
         except Exception as error:
             failed = True
-            writer.note(f"The live view stopped: {type(error).__name__}: {error}.")
+            writer.note(f"The live view stopped: {name_and_text(error)}")
 
     return record
 
@@ -217,8 +217,4 @@ def _bad_input(what: str) -> Iterator[None]:
     except StopIteration as error:
         raise TargetError(f"{what}: an epoch has no batch") from error
     except (ValueError, OSError) as error:
-        raise TargetError(f"{what}: {_line(error)}") from error
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+        raise TargetError(f"{what}: {text_of(error)}") from error

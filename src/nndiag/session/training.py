@@ -9,18 +9,24 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from nndiag.jaxprs import compat
 from nndiag.protocol import Target
 from nndiag.records import StepRecord
 from nndiag.session.program import LONGEST, Program, Stretch
+from nndiag.session.wording import name_and_text
 
 _IN_FLIGHT = 2
 """Dispatches that the device has before it; the host waits for older ones only."""
 
 _STRETCH_SECONDS = 0.25
 """Steps are dispatched in stretches of about this duration."""
+
+
+_REVIVED = (
+    "JAX had switched its own jax_debug_nans check off while it traced, as it does "
+    "since 0.8; nndiag switched it on again."
+)
 
 
 class Pending(NamedTuple):
@@ -37,17 +43,23 @@ class Trainer:
     Args:
         program: the compiled program.
         show: takes each record, in order of steps, as soon as it is known.
+        note: takes what people must know of the run, one sentence each.
 
     Attributes:
         step: number of the next step.
-        revived: whether JAX's own NaN check was found dead and was revived.
     """
 
-    def __init__(self, program: Program, *, show: Callable[[StepRecord], None]) -> None:
+    def __init__(
+        self,
+        program: Program,
+        *,
+        show: Callable[[StepRecord], None],
+        note: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
         self.program = program
         self.show = show
+        self.note = note
         self.step = 0
-        self.revived = False
         self._began = self._last_read = time.perf_counter()
         self._pending: deque[Pending] = deque()
         self._stretch = 1
@@ -85,7 +97,7 @@ class Trainer:
             self._read(self._pending.popleft())
 
     def _advance(self, state: Any, data: Any, index: int, steps: int) -> Stretch:
-        stretch = self.program.advance(state, data, index, steps, self.step)
+        stretch = self._dispatch(state, data, index, steps)
         self._pending.append(Pending(self.step, steps, stretch))
         while self._pending and (
             len(self._pending) > _IN_FLIGHT or _is_ready(self._pending[0])
@@ -93,19 +105,35 @@ class Trainer:
             self._read(self._pending.popleft())
         return stretch
 
+    def _dispatch(self, state: Any, data: Any, index: int, steps: int) -> Stretch:
+        """Advances the program; bare from now on if it cannot be watched any more."""
+        try:
+            return self.program.advance(state, data, index, steps, self.step)
+        except FloatingPointError:
+            raise
+        except Exception as error:
+            if not self.program.watching:
+                raise
+            fault = error
+        self.program.watching = False
+        # If the fault is the target's own, it is raised again here.
+        stretch = self.program.advance(state, data, index, steps, self.step)
+        self.note(
+            f"nndiag stopped watching at step {self.step}: {name_and_text(fault)}"
+        )
+        return stretch
+
     def _read(self, pending: Pending) -> None:
-        metrics = {n: np.asarray(v) for n, v in pending.stretch.metrics.items()}
-        packed = np.asarray(pending.stretch.packed)
+        metrics, packed = jax.device_get(pending.stretch[1:])
         now = time.perf_counter()
         for i in range(pending.steps):
             values = {name: float(value[i]) for name, value in metrics.items()}
             loss = values.pop("loss")
+            number, every = pending.first + i, self.program.every
             readings = None
-            if self.program.records(pending.first + i):
-                readings = self.program.unpack(packed[i // self.program.every])
-            self.show(
-                StepRecord(pending.first + i, now - self._began, loss, values, readings)
-            )
+            if packed is not None and number % every == 0:
+                readings = packed.unpack(i // every)
+            self.show(StepRecord(number, now - self._began, loss, values, readings))
         self._pace(pending.steps / max(now - self._last_read, 1e-6))
         self._last_read = now
 
@@ -118,12 +146,13 @@ class Trainer:
     def _keep_nan_check_alive(self) -> None:
         if compat.debug_nans_is_dead():
             compat.revive_debug_nans()
-            self.revived = True
+            self.note(_REVIVED)
 
 
 def epochs(target: Target, key: Any, count: int) -> Iterator[Iterator[Any]]:
     """For each epoch its batches, in stacks of one or more: ``[steps, batch, …]``."""
-    for epoch_key in jax.random.split(key, count):
+    for number in range(count):
+        epoch_key = jax.random.fold_in(key, number)
         if callable(getattr(target, "epoch", None)):
             yield iter([target.epoch(epoch_key)])  # type: ignore[attr-defined]
         else:

@@ -118,15 +118,35 @@ class Writer:
         ).start()
 
     def add(self, record: StepRecord) -> None:
-        """Store one step; a step with the same number is replaced."""
+        """Store or replace one step; metrics or readings that fail leave its loss."""
+        step, seconds, loss, metrics, readings = record
 
-        def insert(connection: sqlite3.Connection) -> None:
-            self._insert(connection, record)
+        def insert_loss(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT OR REPLACE INTO step VALUES (?, ?, ?)",
+                (step, number(seconds), None if loss is None else number(loss)),
+            )
+
+        def insert_metrics(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "INSERT OR REPLACE INTO metric VALUES (?, ?, ?)",
+                [(text(name), step, number(value)) for name, value in metrics.items()],
+            )
+
+        def count(connection: sqlite3.Connection) -> None:
             self._uncommitted_steps += 1
             if self._uncommitted_steps >= _COMMIT_STEPS:
                 self._commit(connection)
 
-        self._attempt(f"step {record.step}", insert)
+        self._attempt(f"step {step}", insert_loss)
+        if metrics:
+            self._attempt(f"the metrics of step {step}", insert_metrics)
+        if readings is not None:
+            self._attempt(
+                f"the readings of step {step}",
+                lambda connection: self._insert_readings(connection, step, readings),
+            )
+        self._attempt(f"step {step}", count)
 
     def evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
         """Store held-out metrics, measured after `step`."""
@@ -221,20 +241,6 @@ class Writer:
             connection.commit()
         self._uncommitted_steps = 0
 
-    def _insert(self, connection: sqlite3.Connection, record: StepRecord) -> None:
-        step, seconds, loss, metrics, readings = record
-        if readings is not None:
-            self._insert_readings(connection, step, readings)
-        if metrics:
-            connection.executemany(
-                "INSERT OR REPLACE INTO metric VALUES (?, ?, ?)",
-                [(text(name), step, number(value)) for name, value in metrics.items()],
-            )
-        connection.execute(
-            "INSERT OR REPLACE INTO step VALUES (?, ?, ?)",
-            (step, number(seconds), None if loss is None else number(loss)),
-        )
-
     def _insert_readings(
         self, connection: sqlite3.Connection, step: int, readings: Readings
     ) -> None:
@@ -256,6 +262,11 @@ class Writer:
             for site, stats in by_site.items()
         ]
         finite = float(readings.finite) == 1.0
+        connection.executemany(_INSERT_READING, rows)
+        # Last: a step counts as recorded once all its readings are there.
+        connection.execute(
+            "INSERT OR REPLACE INTO recorded VALUES (?, ?)", (step, finite)
+        )
         self._samples.keep(
             step,
             {
@@ -263,11 +274,6 @@ class Writer:
                 for site, stats in readings.value.items()
                 if stats.sample is not None
             },
-        )
-        connection.executemany(_INSERT_READING, rows)
-        # Last: a step counts as recorded once all its readings are there.
-        connection.execute(
-            "INSERT OR REPLACE INTO recorded VALUES (?, ?)", (step, finite)
         )
 
     def _identify(self, connection: sqlite3.Connection, site: Site) -> int:

@@ -1,0 +1,80 @@
+"""From what a step returned to the plain numbers that are stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nndiag.probes.statistics import SAMPLE_SIZE
+from nndiag.records import Readings, TensorStats
+
+
+def reduce_readings(readings: Readings) -> Readings | None:
+    """The readings with one float in place of each array of several.
+
+    Readings have leading axes where the step scans over microbatches or layers, or
+    where it is under `jax.vmap`. Of the entries, `largest` keeps the maximum, `norm`
+    the root mean square √(Σx²/k), every other quantity and the loss the mean;
+    `finite` is 1.0 if it is in all of them. A sample keeps its first 256 elements.
+    NaNs in the readings of a finite step stand for branches not taken, and are passed
+    over; those of a step that is not finite count, as does a NaN in the loss.
+
+    Args:
+        readings: floats and NumPy arrays.
+
+    Returns:
+        Floats, and NumPy arrays for the samples; `None` if `readings` holds no
+        gradient: then the step ran unwatched.
+    """
+    if not readings.gradient:
+        return None
+    finite = float(np.min(readings.finite))
+    sites = (
+        {site: _reduce(stats, finite == 1.0) for site, stats in by_site.items()}
+        for by_site in readings[2:]
+    )
+    return Readings(reduce_loss(readings.loss), finite, *sites)
+
+
+def reduce_loss(loss: Any) -> float | None:
+    """The mean of a loss that may have leading axes; `None` stays."""
+    return None if loss is None else float(np.asarray(loss, np.float64).mean())
+
+
+def scalar(value: Any) -> float | None:
+    """The value as a float, `None` if it is not one number."""
+    if isinstance(value, str | bytes) or np.ndim(value) != 0:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _reduce(stats: TensorStats, finite: bool) -> TensorStats:
+    *quantities, sample = stats
+    names = TensorStats._fields
+    return TensorStats(
+        *(
+            _number(name, value, finite)
+            for name, value in zip(names[:-1], quantities, strict=True)
+        ),
+        sample=None if sample is None else np.ravel(sample)[:SAMPLE_SIZE],
+    )
+
+
+def _number(name: str, value: Any, finite: bool) -> float | None:
+    if value is None or isinstance(value, float):
+        return value
+    numbers = np.ravel(value).astype(np.float64)
+    if finite:
+        numbers = numbers[~np.isnan(numbers)]
+    if not numbers.size:
+        return float("nan")
+    if name == "largest":
+        return float(numbers.max())
+    if name == "norm":
+        return float(np.sqrt(np.square(numbers).mean()))
+    with np.errstate(invalid="ignore"):  # Inf - Inf
+        return float(numbers.mean())

@@ -3,10 +3,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from nndiag.render import show
+from nndiag.render.console import verdict
 from nndiag.report import build
 
 
@@ -87,3 +89,28 @@ def test_terminal_that_knows_no_blocks_gets_bars_of_ascii(sick):
     )
     assert row.split()[1:3] == ["#######", "82"]
     assert "?" not in row
+
+
+def test_the_verdict_has_no_trailing_blanks(sick, healthy, console):
+    for report in (sick, healthy):
+        screen = console(80)
+        screen.print(verdict(report, 80))
+        lines = screen.file.getvalue().splitlines()
+        assert lines == [line.rstrip() for line in lines]
+
+
+def test_a_run_that_ended_in_nan_says_so_in_its_cells(example, console):
+    run = example.sick_run(depth=3)
+    late = run.recorded >= run.recorded[-3]
+    spoiled = {key: np.where(late, np.nan, s) for key, s in run.readings.items()}
+    screen = console(80)
+    show(screen, build(example.replace(run, finite=~late, readings=spoiled), ()))
+    row = next(r for r in screen.file.getvalue().splitlines() if "hidden_2" in r)
+    assert row.split() == ["hidden_2", *["NaN"] * 4]
+
+
+def test_a_relu_shows_its_share_of_zeros_without_a_bar(healthy, console):
+    screen = console(80)
+    show(screen, healthy)
+    row = next(r for r in screen.file.getvalue().splitlines() if "hidden_1" in r)
+    assert row.split()[1] == "zero"

@@ -146,3 +146,12 @@ def test_text_has_the_contrast_that_readers_need(palette):
 def test_every_colour_can_be_told_from_its_value():
     assert len(set(LIGHT.values())) == len(LIGHT)
     assert LIGHT.keys() == DARK.keys()
+
+
+def test_leaders_to_labels_are_grey_not_of_the_line(example):
+    report = build(example.sick_run(steps=50, depth=4), ())
+    picture = next(p for p in report.pictures() if p.name == "headroom")
+    (axes,) = draw(picture).axes
+    leaders = [line for line in axes.lines if line.get_transform() == axes.transAxes]
+    assert leaders
+    assert {line.get_color() for line in leaders} == {LIGHT["before"]}

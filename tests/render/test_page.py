@@ -139,6 +139,6 @@ def test_same_report_gives_the_same_page(sick, page):
 
 
 def test_healthy_and_empty_runs_have_pages(healthy, empty):
-    assert "Healthy: nothing above info" in html(healthy)
-    assert "No step was recorded" in html(empty)
+    assert "Healthy: no problem found" in html(healthy)
+    assert "no step was recorded" in html(empty)
     assert "<svg" not in html(empty)

@@ -27,7 +27,7 @@ def test_verdict_names_the_first_error(report):
 def test_healthy_run_says_so_with_its_recorded_steps(example):
     verdict = build(example.healthy_run(), ()).verdict
     assert verdict.level == "healthy"
-    assert verdict.sentence == "Healthy: nothing above info in 60 recorded steps."
+    assert verdict.sentence == "Healthy: no problem found in 60 recorded steps."
 
 
 def test_info_findings_leave_a_run_healthy(example, run):
@@ -54,7 +54,7 @@ def test_broken_loss_names_the_step(example, run):
 
 def test_empty_run_makes_a_report(example):
     report = build(example.empty_run(), ())
-    assert report.verdict.sentence.startswith("No step was recorded")
+    assert report.verdict.sentence == "Not judged: no step was recorded."
     assert report.sections == ()
 
 
@@ -178,3 +178,57 @@ def test_smooth_line_is_the_mean_around_each_step(example, run):
         start = step - window // 2
         around = run.loss[start : start + window]
         assert mean == pytest.approx(around.mean(), rel=1e-9)
+
+
+def test_a_run_without_readings_is_not_judged(example):
+    run = example.healthy_run()
+    nothing = {
+        key: np.full_like(series, np.nan) for key, series in run.readings.items()
+    }
+    for readings in ({}, nothing):
+        verdict = build(example.replace(run, readings=readings), ()).verdict
+        assert verdict.level == "info"
+        assert verdict.sentence == "Not judged: no step has readings."
+
+
+def test_a_run_stuck_at_a_guess_does_not_work(example, run):
+    (*_, warning) = example.findings(run)
+    stuck = example.replace(run, loss=2.31 + 1.3 * np.exp(-run.steps / 20))
+    sentence = build(stuck, (warning,)).verdict.sentence
+    assert sentence.startswith("This run has not learned and has a warning: ")
+    well = example.replace(run, loss=2.31 * np.exp(-run.steps / 200))
+    assert build(well, (warning,)).verdict.sentence.startswith("This run works, with")
+
+
+def test_counts_are_whole(example, run):
+    (finding, *_) = example.findings(run)
+    proof = example.replace(finding.evidence[0], value=14, threshold=None)
+    (card,) = build(run, (example.replace(finding, evidence=(proof,)),)).cards()
+    assert card.evidence[0].value == "14"
+
+
+def test_what_hangs_under_a_finding_does_not_advise_against_it(example, run):
+    (finding, *_) = example.findings(run)
+    (card,) = build(run, (finding,)).cards()
+    assert card.remedies and not any(symptom.remedies for symptom in card.symptoms)
+    (card,) = build(run, (example.replace(finding, remedies=()),)).cards()
+    assert all(symptom.remedies for symptom in card.symptoms)
+
+
+def test_only_gradients_that_vanished_are_marked(run, report):
+    norms = {
+        name: np.median(run.readings["cotangent", "norm", f"{name}/sigmoid"])
+        for name in (f"hidden_{i}" for i in range(1, 8))
+    }
+    for row, marks in zip(report.layers[:7], report.marks[:7], strict=True):
+        behind = norms[row.name] / norms["hidden_7"] < 0.03
+        assert ("gradient" in marks) == behind
+    assert "gradient" in report.marks[0] and "gradient" not in report.marks[6]
+
+
+def test_the_table_calls_what_a_relu_does_not_pass_zero(example, report):
+    healthy = build(example.healthy_run(), ()).section("layers").blocks[0]
+    column = healthy.columns.index("Saturated")
+    assert all(row[column].text.endswith("zero") for row in healthy.rows[:3])
+    sigmoid = report.section("layers").blocks[0]
+    assert not any("zero" in row[column].text for row in sigmoid.rows)

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from nndiag.report import build
 from nndiag.report.layers import headroom, layer_rows
 
 
@@ -66,3 +67,17 @@ def test_headroom_in_bits(example, dtype, largest, bits):
         readings={("value", "largest", site): np.array([largest])},
     )
     assert headroom(run, site) == pytest.approx([bits], abs=1e-9, nan_ok=True)
+
+
+def test_a_run_that_ended_in_nan_shows_no_older_values(example):
+    run = example.healthy_run()
+    late = run.recorded >= run.recorded[-3]
+    spoiled = {key: np.where(late, np.nan, s) for key, s in run.readings.items()}
+    broken = example.replace(run, finite=~late, readings=spoiled)
+    for before, row in zip(layer_rows(run), layer_rows(broken), strict=True):
+        for field in ("saturation", "gradient", "update", "headroom"):
+            first = getattr(before, field).first
+            assert getattr(row, field).first == pytest.approx(first, nan_ok=True)
+            assert math.isnan(getattr(row, field).last)
+    (table,) = build(broken, ()).section("layers").blocks
+    assert table.rows[0][-1].text.endswith("→ NaN")

@@ -115,9 +115,13 @@ def build(
 
 
 def spoil(run: Run, step: int, *first: tuple[str, str]) -> Run:
-    """The run with NaN in `(role, site)` readings and the loss from `step` on."""
+    """The run with NaN in `(role, site)` readings and the loss from `step` on.
+
+    What begins in the backward pass breaks the loss one step later.
+    """
     late = run.recorded >= step
-    loss = np.where(run.steps >= step, np.nan, run.loss)
+    backward = {role for role, _ in first} <= {"cotangent", "gradient"}
+    loss = np.where(run.steps >= step + (backward and bool(first)), np.nan, run.loss)
     readings = {
         key: np.where(late, np.nan, series) if (key[0], key[2]) in first else series
         for key, series in run.readings.items()

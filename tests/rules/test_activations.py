@@ -126,3 +126,35 @@ def test_a_resumed_run_says_nothing_of_initial_weights(build):
     )
     assert one(signal_collapse, run) is not None
     assert one(signal_collapse, later) is None
+
+
+@pytest.mark.parametrize("rows", [8, 32])
+def test_a_wholly_dead_layer_is_found_in_small_batches(build, plateau, rows):
+    needed = 192 // rows
+
+    def examined(batches, share):
+        steps = 10 * batches
+        loss = plateau[:steps]
+        return one(dead_units, build(dead=share, rows=rows, steps=steps, loss=loss))
+
+    assert examined(needed - 1, 1.0) is None
+    assert examined(needed, 1.0).severity == "error"
+    # nine tenths may be silent by chance
+    assert examined(needed, 0.95) is None
+
+
+def test_nine_tenths_dead_need_512_rows(build):
+    def examined(batches, share):
+        loss = np.full(10 * batches, 2.3)
+        return one(dead_units, build(dead=share, rows=8, steps=10 * batches, loss=loss))
+
+    assert examined(63, 0.95) is None
+    assert examined(64, 0.95).evidence[0].threshold == 0.9
+    assert examined(64, 0.85) is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_silence_that_fluctuates_in_batches_of_eight_is_healthy(build, seed):
+    share = np.random.default_rng(seed).uniform(0.05, 0.2, 100)
+    run = build(dead=share, rows=8, steps=1000)
+    assert diagnose(run) == ()

@@ -36,7 +36,10 @@ def test_it_fires_exactly_where_the_ratio_is_below_its_threshold(build, depth, f
 
 @given(scale=st.floats(1e-6, 1e6), factor=st.sampled_from([0.2, 0.4, 0.9]))
 def test_the_scale_of_the_loss_does_not_change_the_verdict(build, scale, factor):
-    run = build(gradient_per_layer=factor)
+    known = build(gradient_per_layer=factor)
+    # with a known number of classes the level of the loss means something
+    sites = tuple(site for site in known.sites if site.kind != "logits")
+    run = dataclasses.replace(known, sites=sites)
     before, after = vanishing(run), vanishing(scaled(run, scale))
     assert (before is None) == (after is None)
     if before is not None:

@@ -1,5 +1,6 @@
 """ND301, ND303, ND205 and ND206: what the loss and the updates say."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -14,6 +15,7 @@ from nndiag.rules import (
     update_too_small,
     wrong_initial_loss,
 )
+from nndiag.rules.measures import learned
 
 STEPS = np.arange(300)
 
@@ -112,3 +114,17 @@ def test_a_run_that_ends_within_its_warm_up_is_not_too_slow(build, plateau):
     rising = 1e-6 * 1.1 ** np.arange(30)
     assert one(update_too_small, build(update=rising, loss=plateau)) is None
     assert one(update_too_small, build(update=rising[::-1], loss=plateau)) is not None
+
+
+@pytest.mark.parametrize(("start", "end"), [(3.6, 2.31), (8.0, 2.303), (3.6, 2.45)])
+def test_a_fall_down_to_a_guess_is_no_learning(build, start, end):
+    falling = end + (start - end) * np.exp(-np.arange(40) / 4)
+    assert not learned(build(steps=40, every=1, loss=falling))
+    assert learned(build(steps=40, every=1, loss=falling - 0.6))
+
+
+def test_without_known_classes_a_fall_counts_wherever_it_ends(build):
+    run = build(loss=np.linspace(3.6, 2.31, 300))
+    assert not learned(run)
+    sites = tuple(site for site in run.sites if site.kind != "logits")
+    assert learned(dataclasses.replace(run, sites=sites))

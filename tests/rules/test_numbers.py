@@ -1,6 +1,7 @@
 """ND401 and ND402: where the first bad value is, and how far it is from the limit."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -95,3 +96,41 @@ def test_the_constant_of_a_mask_is_no_approach(build):
 
 def test_integers_have_no_headroom_here(build):
     assert one(near_overflow, build(largest=2.0e9, dtype="int32")) is None
+
+
+def broken_loss(run, step, value):
+    """The run whose loss alone is not finite from a recorded step on."""
+    loss = np.where(run.steps >= step, value, run.loss)
+    return dataclasses.replace(run, loss=loss, finite=run.recorded < step)
+
+
+@pytest.mark.parametrize(("value", "kind"), [(math.inf, "infinite"), (math.nan, "NaN")])
+@pytest.mark.parametrize("step", [0, 100])
+def test_a_bad_loss_after_finite_values_was_made_behind_them(build, step, value, kind):
+    finding = one(nonfinite_value, broken_loss(build(), step, value))
+    assert f"The loss is {kind} at step {step}" in finding.title
+    assert "made between the logits and the loss" in finding.title
+    assert finding.sites == ("logits",)
+    assert "backward" not in finding.cause and "log" in finding.cause
+    assert "log_softmax" in finding.remedies[0]
+    assert not any("Record every step" in remedy for remedy in finding.remedies)
+
+
+def test_a_bad_loss_also_breaks_the_cotangents_without_being_theirs(build, spoil):
+    run = spoil(build(), 100, ("cotangent", "hidden_3/relu"))
+    assert "backward pass" in one(nonfinite_value, run).cause
+    late = broken_loss(run, 100, math.inf)
+    assert "made between the logits and the loss" in one(nonfinite_value, late).title
+
+
+def test_steps_between_recorded_ones_are_asked_for_only_if_they_are_missing(
+    build, spoil
+):
+    def asked(run):
+        return [r for r in one(nonfinite_value, run).remedies if "Record every" in r]
+
+    hidden = ("parameter", "hidden_1/w")
+    (missing,) = asked(spoil(build(), 93, hidden))
+    assert "step 93" in missing
+    assert not asked(spoil(build(every=1), 93, hidden))
+    assert not asked(spoil(build(), 100, ("value", "hidden_1/relu")))

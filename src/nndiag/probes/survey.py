@@ -69,15 +69,7 @@ class _Candidate(NamedTuple):
     from_layer: bool
 
 
-class _Softmax(NamedTuple):
-    path: Path
-    variable: Any
-    order: int
-    location: Location
-    fact: Fact
-
-
-class _Input(NamedTuple):
+class _Place(NamedTuple):
     path: Path
     variable: Any
     order: int
@@ -117,8 +109,8 @@ class _Survey:
         self.candidates: list[_Candidate] = []
         self.feeding: set[int] = set()
         self.uses: dict[int, Use] = {}
-        self.inputs: list[_Input] = []
-        self.softmax: _Softmax | None = None
+        self.inputs: list[_Place] = []
+        self.softmax: _Place | None = None
         self.unseen: set[str] = set()
 
     def walk(self, jaxpr: Any, facts: list[Fact], scope: str, path: Path) -> list[Fact]:
@@ -191,7 +183,7 @@ class _Survey:
                 and (path, atom) not in known
                 and atom.aval.size
             ):
-                self.inputs.append(_Input(path, atom, self.order, location))
+                self.inputs.append(_Place(path, atom, self.order, location))
 
     def _note_activation(
         self,
@@ -241,7 +233,7 @@ class _Survey:
             return
         logits = atoms[0]
         if len(logits.aval.shape) >= 1 and known[logits].trained:
-            self.softmax = _Softmax(path, logits, self.order, location, known[logits])
+            self.softmax = _Place(path, logits, self.order, location)
 
     def plan(self, call: int) -> Plan:
         """The marks that the whole pass justifies."""

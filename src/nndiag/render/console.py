@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import wrap
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -39,7 +40,7 @@ def show(
         next_command: what to type next, ``""`` for nothing.
     """
     console.print()
-    console.print(verdict(report), width=min(console.width, _WIDEST))
+    console.print(verdict(report, min(console.width, _WIDEST)))
     for card in report.cards():
         console.print(finding(card), width=min(console.width, _WIDEST))
     if report.layers:
@@ -53,12 +54,13 @@ def show(
         console.print(closing(page, next_command), soft_wrap=True)
 
 
-def verdict(report: Report) -> RenderableType:
-    """The verdict in one line, with its level as a word and a colour."""
-    level = report.verdict.level
-    line = Grid.grid(padding=(0, 1))
-    line.add_row(_badge(level), Text(report.verdict.sentence, style="bold"))
-    return line
+def verdict(report: Report, width: int) -> RenderableType:
+    """The verdict in lines of a width, with its level as a word and a colour."""
+    badge = _badge(report.verdict.level)
+    indent = len(badge) + 1
+    # neither a grid nor rich's own wrapping: they leave blanks at the ends of lines
+    lines = wrap(report.verdict.sentence, width - indent, break_on_hyphens=False)
+    return Text.assemble(badge, " ", (f"\n{' ' * indent}".join(lines), "bold"))
 
 
 def finding(card: FindingCard) -> RenderableType:

@@ -30,7 +30,6 @@ from nndiag.report.blocks import Level
 from nndiag.report.layers import LayerRow, layer_rows
 from nndiag.report.units import compact, duration, number, percent, printable
 from nndiag.rules import thresholds
-from nndiag.rules.functions import STEEPEST
 
 _REFRESH = 1 / 8
 """Shortest time between two drawings, in seconds."""
@@ -155,7 +154,9 @@ class LiveView:
             ("gradient", "gradient", number),
             ("update", "update", number),
         ):
-            lasts = [getattr(row, field).last for row in rows]
+            # half of a relu is zero in its normal state: no word of that
+            told = [r for r in rows if field != "saturation" or not r.flat_at_zero]
+            lasts = [getattr(row, field).last for row in told]
             known = [last for last in lasts if not np.isnan(last)]
             if known:
                 ends = dict.fromkeys(write(end) for end in (min(known), max(known)))
@@ -227,8 +228,7 @@ def mark(row: LayerRow) -> Mapping[str, Level]:
     The findings after the run weigh all steps; this is one.
     """
     marks: dict[str, Level] = {}
-    flat_on_both_sides = row.function in STEEPEST
-    if flat_on_both_sides and row.saturation.last >= thresholds.SATURATED_SHARE:
+    if not row.flat_at_zero and row.saturation.last >= thresholds.SATURATED_SHARE:
         marks["saturation"] = "warning"
     if row.update.last < thresholds.UPDATE_SMALL:
         marks["update"] = "warning"

@@ -39,23 +39,26 @@ def layer_table(
 
     def saturation(row: LayerRow) -> str:
         share = row.saturation.last
+        if row.flat_at_zero:
+            # a bar would alarm: half of a relu is zero in its normal state
+            return f"{'zero':<{CELLS}} {percent(share):>5}"
         return f"{_bar(share, ascii_only)} {percent(share):>5}"
 
     def gradient(row: LayerRow) -> str:
         norm = row.gradient.last
-        behind = math.log10(largest / norm) if 0 < norm < math.inf else float(CELLS)
+        behind = math.log10(largest / norm) if 0 < norm < math.inf else math.nan
         return f"{_bar(1 - behind / CELLS, ascii_only)} {number(norm):>7}"
 
     columns: tuple[tuple[str, str, Callable[[LayerRow], str]], ...] = (
         ("saturated", "saturation", saturation),
         ("gradient, ×10 a cell", "gradient", gradient),
         ("update/weight", "update", lambda row: number(row.update.last)),
-        ("bits left", "headroom", lambda row: f"{row.headroom.last:.0f}"),
+        ("bits left", "headroom", lambda row: _whole(row.headroom.last)),
     )
     measured = [
         column
         for column in columns
-        if any(not math.isnan(getattr(row, column[1]).last) for row in rows)
+        if any(not math.isnan(getattr(row, column[1]).first) for row in rows)
     ]
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     table.add_column("layer", overflow="ellipsis", no_wrap=True, max_width=20)
@@ -65,19 +68,26 @@ def layer_table(
     for row, levels in zip(rows, marks, strict=True):
         cells = [Text(row.name)]
         for _, field, write in measured:
-            if math.isnan(getattr(row, field).last):
+            if math.isnan(getattr(row, field).first):
                 cells.append(Text("-", style="dim"))
                 continue
             level = levels.get(field)
             mark = " !" if level in ("error", "warning") else "  "
-            cells.append(
-                Text(write(row) + mark, style=TERMINAL[level] if level else "")
-            )
+            calm = "dim" if field == "saturation" and row.flat_at_zero else ""
+            style = TERMINAL[level] if level else calm
+            cells.append(Text(write(row) + mark, style=style))
         table.add_row(*cells)
     return table
 
 
+def _whole(value: float) -> str:
+    """A number of bits without decimals."""
+    return f"{value:.0f}" if math.isfinite(value) else number(value)
+
+
 def _bar(share: float, ascii_only: bool) -> str:
+    if math.isnan(share):
+        return " " * CELLS
     filled = min(max(share, 0.0), 1.0) * CELLS
     if ascii_only:
         return ("#" * round(filled)).ljust(CELLS)

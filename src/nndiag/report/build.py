@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from nndiag.records import Finding, Run, Severity
 from nndiag.report.blocks import (
@@ -16,7 +16,7 @@ from nndiag.report.blocks import (
 )
 from nndiag.report.cards import deal
 from nndiag.report.gallery import gather
-from nndiag.report.layers import Change, LayerRow, layer_rows
+from nndiag.report.layers import Change, LayerRow, gradient_norm, layer_rows
 from nndiag.report.units import (
     bits,
     count,
@@ -27,6 +27,8 @@ from nndiag.report.units import (
     printable,
 )
 from nndiag.report.verdict import judge
+from nndiag.rules.measures import median
+from nndiag.rules.thresholds import VANISHING_RATIO
 
 _ENDED = {
     "running": "still running, or killed",
@@ -34,6 +36,8 @@ _ENDED = {
     "interrupted": "interrupted",
     "failed": "failed",
 }
+
+_Marks = Mapping[str, Severity]
 
 _Column = tuple[str, str, Callable[[float], str], frozenset[str]]
 
@@ -59,12 +63,14 @@ def build(run: Run, findings: Sequence[Finding]) -> Report:
     """
     pictures = gather(run)
     rows = layer_rows(run)
+    flat = tuple(_flatten(findings))
+    marks = tuple(_marks(run, row, rows, flat) for row in rows)
     cards = deal(findings, pictures)
     rest = pictures.values()
     sections = (
         _section("findings", "Findings", cards),
         _section("pictures", "More pictures" if cards else "Pictures", rest),
-        _section("layers", "Layers", (_table(rows, findings),) if rows else ()),
+        _section("layers", "Layers", (_table(rows, marks),) if rows else ()),
         _section("settings", "Settings", _key_values(run.header.settings.items())),
         _section("versions", "Versions", _key_values(run.header.versions.items())),
         _section("notes", "What nndiag could not see", _notes(run)),
@@ -75,7 +81,7 @@ def build(run: Run, findings: Sequence[Finding]) -> Report:
         facts=KeyValues(tuple(_facts(run))),
         sections=tuple(section for section in sections if section is not None),
         layers=rows,
-        marks=tuple(_marks(row, tuple(_flatten(findings))) for row in rows),
+        marks=marks,
     )
 
 
@@ -124,23 +130,24 @@ def _notes(run: Run) -> tuple[Paragraphs, ...]:
     return (Paragraphs(tuple(map(printable, run.notes))),) if run.notes else ()
 
 
-def _table(rows: Sequence[LayerRow], findings: Sequence[Finding]) -> Table:
+def _table(rows: Sequence[LayerRow], marks: Sequence[_Marks]) -> Table:
     """The layer table; columns that nobody measured are left out."""
-    flat = tuple(_flatten(findings))
     columns = [
         column
         for column in _COLUMNS
         if any(_known(getattr(row, column[1])) for row in rows)
     ]
 
-    def cell(row: LayerRow, column: _Column) -> Cell:
+    def cell(row: LayerRow, column: _Column, level: Severity | None) -> Cell:
         _, field, write, _ = column
         change: Change = getattr(row, field)
         if not _known(change):
             return Cell("–")
         first, last = write(change.first), write(change.last)
         text = first if first == last else f"{first} → {last}"
-        return Cell(text, _marks(row, flat).get(field))
+        if field == "saturation" and row.flat_at_zero:
+            text += " zero"
+        return Cell(text, level)
 
     return Table(
         columns=("Layer", "Activation", *(heading for heading, *_ in columns)),
@@ -148,9 +155,9 @@ def _table(rows: Sequence[LayerRow], findings: Sequence[Finding]) -> Table:
             (
                 Cell(row.name),
                 Cell(printable(row.function) or "–"),
-                *(cell(row, column) for column in columns),
+                *(cell(row, column, levels.get(column[1])) for column in columns),
             )
-            for row in rows
+            for row, levels in zip(rows, marks, strict=True)
         ),
         note=f"{count(len(rows), 'layer')} from input to output; "
         "first → last recorded step.",
@@ -167,7 +174,9 @@ def _flatten(findings: Iterable[Finding]) -> Iterable[Finding]:
         yield from _flatten(finding.symptoms)
 
 
-def _marks(row: LayerRow, findings: Sequence[Finding]) -> dict[str, Severity]:
+def _marks(
+    run: Run, row: LayerRow, rows: Sequence[LayerRow], findings: Sequence[Finding]
+) -> _Marks:
     """For each number of a layer, the worst severity of the findings about it."""
     order: tuple[Severity, ...] = ("info", "warning", "error")
     about = [finding for finding in findings if set(finding.sites) & set(row.sites)]
@@ -177,4 +186,19 @@ def _marks(row: LayerRow, findings: Sequence[Finding]) -> dict[str, Severity]:
         for finding in about
         for _, field, _, pictures in _COLUMNS
         if finding.severity == severity and finding.picture in pictures
+        if field != "gradient" or _is_behind(run, row, rows, finding)
     }
+
+
+def _is_behind(
+    run: Run, row: LayerRow, rows: Sequence[LayerRow], finding: Finding
+) -> bool:
+    """Whether a layer is one of those whose gradient vanished, if that was found."""
+    if finding.name != "vanishing_gradient":
+        return True
+    norms = {
+        other.name: median(gradient_norm(run, layer))
+        for other, layer in zip(rows, run.layers(), strict=True)
+        if set(finding.sites) & set(other.sites)
+    }
+    return norms[row.name] < VANISHING_RATIO * [*norms.values()][-1]

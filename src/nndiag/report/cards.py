@@ -18,13 +18,16 @@ def deal(
 ) -> tuple[FindingCard, ...]:
     """One card per finding, symptoms nested, each picture with the first to need it.
 
+    What hangs under a finding with remedies shows none of its own: they could fight
+    those of the finding that leads it.
+
     Args:
         findings: ranked by cause.
         pictures: by name; those that found their card are taken out.
     """
     known = frozenset(pictures)
 
-    def card(finding: Finding) -> FindingCard:
+    def card(finding: Finding, led: bool = False) -> FindingCard:
         picture = pictures.pop(finding.picture, None)
         taken = picture is None and finding.picture in known
         return FindingCard(
@@ -38,10 +41,13 @@ def deal(
             when=_when(finding),
             evidence=tuple(_proof(evidence) for evidence in finding.evidence),
             cause=printable(finding.cause),
-            remedies=tuple(printable(remedy) for remedy in finding.remedies),
+            remedies=() if led else tuple(map(printable, finding.remedies)),
             picture=picture,
             see=finding.picture if taken else "",
-            symptoms=tuple(card(symptom) for symptom in finding.symptoms),
+            symptoms=tuple(
+                card(symptom, led or bool(finding.remedies))
+                for symptom in finding.symptoms
+            ),
         )
 
     return tuple(card(finding) for finding in findings)

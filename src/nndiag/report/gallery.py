@@ -106,7 +106,7 @@ def _saturation(run: Run) -> Picture | None:
     return Heatmap(
         name="saturation",
         title="Share of saturated activations",
-        hint="A saturated unit passes almost no gradient. Pale is healthy.",
+        hint="A saturated unit passes almost no gradient. Half of a relu is normal.",
         alternative=alternative.saturation(rows, run.recorded),
         rows=tuple(name for name, _ in rows),
         steps=steps,

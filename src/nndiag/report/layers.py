@@ -16,6 +16,7 @@ import numpy as np
 
 from nndiag.records import Floats, Layer, Role, Run, Site
 from nndiag.report.units import printable
+from nndiag.rules.functions import STEEPEST
 from nndiag.rules.measures import update_ratios
 from nndiag.rules.near_overflow import headroom as bits_left
 
@@ -24,7 +25,10 @@ _COTANGENT: tuple[Role, str] = ("cotangent", "norm")
 
 @dataclass(frozen=True)
 class Change:
-    """A number at the first and the last step that measured it; NaN if none did."""
+    """A number at the first and the last step that measured it; NaN if none did.
+
+    Only `last` is NaN where the number itself was no longer finite at the end.
+    """
 
     first: float = float("nan")
     last: float = float("nan")
@@ -38,7 +42,7 @@ class LayerRow:
         name: of the layer.
         function: its activation function, ``""`` if it has none.
         sites: its activation and its parameters.
-        saturation: share of saturated activations, 0 to 1.
+        saturation: share of saturated activations, 0 to 1; see `flat_at_zero`.
         slope: mean |f′(z)| of the activation function.
         gradient: norm of the loss's derivative.
         update: update-to-weight ratio of its main parameter.
@@ -53,6 +57,11 @@ class LayerRow:
     gradient: Change
     update: Change
     headroom: Change
+
+    @property
+    def flat_at_zero(self) -> bool:
+        """Whether saturation is the normal state of half the units, as in a relu."""
+        return self.function not in STEEPEST
 
 
 def layer_rows(run: Run) -> tuple[LayerRow, ...]:
@@ -105,6 +114,13 @@ def measured(series: Floats) -> Change:
     return Change(float(series[known[0]]), float(series[known[-1]]))
 
 
+def _ends(run: Run, series: Floats) -> Change:
+    """First and last value; NaN as the last if the run ended in values not finite."""
+    change = measured(series)
+    broken = len(series) > 0 and not run.finite[-1] and np.isnan(series[-1])
+    return Change(change.first) if broken else change
+
+
 def _row(run: Run, layer: Layer) -> LayerRow:
     main = main_parameter(layer)
     own = () if layer.activation is None else (layer.activation,)
@@ -113,7 +129,7 @@ def _row(run: Run, layer: Layer) -> LayerRow:
     def activation(quantity: str) -> Change:
         if layer.activation is None:
             return Change()
-        return measured(run.series("value", quantity, layer.activation))
+        return _ends(run, run.series("value", quantity, layer.activation))
 
     return LayerRow(
         name=printable(layer.name),
@@ -121,9 +137,9 @@ def _row(run: Run, layer: Layer) -> LayerRow:
         sites=sites,
         saturation=activation("saturated"),
         slope=activation("slope"),
-        gradient=measured(gradient_norm(run, layer)),
-        update=Change() if main is None else measured(update_ratio(run, main)),
-        headroom=measured(_smallest(run, (headroom(run, site) for site in sites))),
+        gradient=_ends(run, gradient_norm(run, layer)),
+        update=Change() if main is None else _ends(run, update_ratio(run, main)),
+        headroom=_ends(run, _smallest(run, (headroom(run, site) for site in sites))),
     )
 
 

@@ -10,12 +10,18 @@ _SYMBOLS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 def number(value: float) -> str:
     """Two or three significant digits, scientific where zeros would pile up.
 
+    A count (an `int`) is written whole.
+
     Example:
         >>> number(2.302585), number(0.00042), number(1.234e-7), number(float("nan"))
         ('2.30', '4.2e-4', '1.2e-7', 'NaN')
         >>> number(0.0), number(0.0213), number(-12.5), number(1500), number(3.2e9)
         ('0', '0.021', '-12.5', '1,500', '3.2e9')
+        >>> number(14), number(14.0)
+        ('14', '14.0')
     """
+    if isinstance(value, int) and abs(value) < 1e6:
+        return f"{value:,}"
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("Inf" if value > 0 else "-Inf")
     size = abs(value)

@@ -9,7 +9,7 @@ import numpy as np
 from nndiag.records import Finding, Run
 from nndiag.report.blocks import Level, Verdict
 from nndiag.report.units import count, printable
-from nndiag.rules.measures import learned
+from nndiag.rules.measures import learned, loss_levels
 
 _ORDER: tuple[Level, ...] = ("error", "warning", "info")
 
@@ -27,16 +27,19 @@ def judge(run: Run, findings: Sequence[Finding]) -> Verdict:
             opening = _opening(run, level)
             return Verdict(level, f"{opening}: {_continued(found[0].title)}{rest}")
     if not len(run.steps) and not len(run.recorded):
-        return Verdict("info", "No step was recorded, so there is nothing to judge.")
+        return Verdict("info", "Not judged: no step was recorded.")
+    if not any(np.isfinite(series).any() for series in run.readings.values()):
+        return Verdict("info", "Not judged: no step has readings.")
     watched = count(len(run.recorded), "recorded step")
-    if not len(run.recorded):
-        return Verdict("info", "No step has readings: only the loss was recorded.")
-    return Verdict("healthy", f"Healthy: nothing above info in {watched}.")
+    return Verdict("healthy", f"Healthy: no problem found in {watched}.")
 
 
 def _opening(run: Run, level: Level) -> str:
     if level == "warning":
-        return "This run works, with a warning"
+        if learned(run):
+            return "This run works, with a warning"
+        judged = np.isfinite(loss_levels(run)).all()
+        return f"This run {'has not learned and ' if judged else ''}has a warning"
     broken = np.flatnonzero(~np.isfinite(run.loss))
     if len(broken):
         return f"This run broke down at step {run.steps[broken[0]]:,}"

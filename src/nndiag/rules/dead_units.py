@@ -13,8 +13,10 @@ is narrower than it looks; if all its units die, everything before it stops lear
 ## When it fires
 
 When half or more of a layer's units were dead in each recorded batch of the last
-quarter of the run (at least three batches), each of 64 rows or more. It is an error
-from 90 %. If the loss fell by half or more all the same it is told as information.
+quarter of the run (at least three batches), each of 64 rows or more. In batches of
+fewer rows nine tenths must be dead, in all of the last batches of 512 rows together;
+192 rows are enough if every unit is. It is an error from 90 %. If the loss fell by half
+or more all the same it is told as information.
 
 ## What to do
 
@@ -24,7 +26,8 @@ leaky_relu, gelu or silu, which pass some gradient below zero.
 ## Known limits
 
 The share per batch is known, not which units: other units could be silent in each
-batch. With small batches, or in layers of rare detectors, a sound unit is often silent.
+batch. In layers of rare detectors a sound unit is often silent. A run of too few small
+batches is not judged.
 
 ## References
 
@@ -43,7 +46,13 @@ import numpy as np
 from nndiag.records import Evidence, Finding, Run, Severity, Site
 from nndiag.rules.functions import STEEPEST
 from nndiag.rules.measures import Bools, at_any, certainty, first, learned_well
-from nndiag.rules.thresholds import DEAD_ROWS, DEAD_SEVERE, DEAD_SHARE
+from nndiag.rules.thresholds import (
+    DEAD_POOL,
+    DEAD_POOL_FULL,
+    DEAD_ROWS,
+    DEAD_SEVERE,
+    DEAD_SHARE,
+)
 from nndiag.rules.words import percent, places
 
 
@@ -52,14 +61,15 @@ def examine(run: Run) -> Iterator[Finding]:
     dead = {
         site: lasting
         for site in run.of_kind("activation")
-        if (lasting := _lasting(run, site)) >= DEAD_SHARE
+        if (lasting := _lasting(run, site)) >= _bound(site)
     }
     if not dead:
         return
     sites = tuple(dead)
     series = np.array([run.series("value", "dead_units", site) for site in sites])
     worst = max(dead.values())
-    held = at_any(list(series >= DEAD_SHARE))
+    bound = min(_bound(site) for site in sites)
+    held = at_any(list(series >= bound))
     begun = _since(held)
     born = bool(held[0]) and begun == 0
     rose = f"since step {run.recorded[begun]}"
@@ -69,7 +79,7 @@ def examine(run: Run) -> Iterator[Finding]:
         title=f"{percent(worst)} of the units of {_worst(run, dead)} pass nothing on "
         f"any example, {'from the first step on' if born else rose}.",
         severity=_severity(run, worst),
-        confidence=certainty(worst / DEAD_SHARE),
+        confidence=certainty(worst / bound),
         sites=sites,
         first_step=int(run.recorded[begun]),
         last_step=int(run.recorded[held][-1]),
@@ -77,7 +87,7 @@ def examine(run: Run) -> Iterator[Finding]:
             Evidence(
                 quantity="share of units dead in every recorded batch at the end",
                 value=worst,
-                threshold=DEAD_SHARE,
+                threshold=bound,
                 source="SageMaker Debugger DeadRelu; TheDeepChecker",
             ),
             Evidence(
@@ -105,10 +115,23 @@ def _lasting(run: Run, site: Site) -> float:
     """Share of units dead in every batch of the last quarter, 0 if it cannot say."""
     series = run.series("value", "dead_units", site)
     known = series[~np.isnan(series)]
-    rows = math.prod(site.shape[:-1])
-    if site.function in STEEPEST or rows < DEAD_ROWS or known.size < 3:
+    if site.function in STEEPEST:
         return 0.0
-    return float(known[-max(3, known.size // 4) :].min())
+    rows = max(1, _rows(site))
+    full = known[-max(3, -(-DEAD_POOL_FULL // rows)) :].min(initial=1.0) == 1
+    pool = DEAD_POOL_FULL if full or rows >= DEAD_ROWS else DEAD_POOL
+    batches = max(3, known.size // 4, -(-pool // rows))
+    return float(known[-batches:].min()) if known.size >= batches else 0.0
+
+
+def _rows(site: Site) -> int:
+    """Rows of a batch: all axes but that of the units."""
+    return math.prod(site.shape[:-1])
+
+
+def _bound(site: Site) -> float:
+    """The share that counts as dead: a small batch must show more."""
+    return DEAD_SHARE if _rows(site) >= DEAD_ROWS else DEAD_SEVERE
 
 
 def _since(held: Bools) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -83,10 +84,25 @@ def loss_levels(run: Run) -> tuple[float, float]:
     return early, float(np.median(loss[-window:]))
 
 
+def guesses(run: Run, loss: float) -> bool:
+    """Whether a loss is about ln C, what a guess with equal odds for C classes costs.
+
+    Within `LEARNED` of it; never if the number of classes is not known.
+    """
+    logits = run.of_kind("logits")
+    if len(logits) != 1 or logits[0].shape[-1:] < (2,):
+        return False
+    return abs(loss / math.log(logits[0].shape[-1]) - 1) <= LEARNED
+
+
 def learned(run: Run, fall: float = LEARNED) -> bool:
-    """Whether the loss stayed finite and fell by this share of its early level."""
+    """Whether the loss stayed finite and fell by this share of its early level.
+
+    A fall down to what a guess costs does not count: it unlearns wide initial logits.
+    """
     early, late = loss_levels(run)
-    return bool(np.isfinite(run.loss).all() and early - late > fall * abs(early))
+    fell = early - late > fall * abs(early) and not guesses(run, late)
+    return bool(np.isfinite(run.loss).all() and fell)
 
 
 def learned_well(run: Run) -> bool:

@@ -4,8 +4,8 @@
 
 Whether the loss is finite, at every step; whether loss, gradients and new parameters
 are, at every recorded step; and in the first bad recorded step, which reading is NaN
-or infinite first: parameters before the step, then values in forward order, then
-cotangents and gradients from the output back.
+or infinite first: parameters before the step, then values in forward order, then the
+loss, then cotangents and gradients from the output back.
 
 ## Why it matters
 
@@ -37,6 +37,7 @@ Between two recorded steps only the loss is known: the place is that of the firs
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -44,6 +45,14 @@ from nndiag.records import Evidence, Finding, Role, Run, Severity, Site
 from nndiag.rules.words import name
 
 _QUANTITIES = ("largest", "norm", "std")
+
+_WORDS: dict[Role, str] = {
+    "parameter": "in the parameter {}",
+    "value": "in the value of {}",
+    "cotangent": "in the cotangent of {}",
+    "gradient": "in the gradient of {}",
+    "update": "in the update of {}",
+}
 
 
 def examine(run: Run) -> Iterator[Finding]:
@@ -55,18 +64,18 @@ def examine(run: Run) -> Iterator[Finding]:
         return
     first = both[0]
     seen = _origin(run)
-    place = f", first in {seen[2]} at step {seen[0]}" if seen else ""
-    site = (seen[1],) if seen else ()
+    later = f" at step {seen.step}" if seen and seen.step != first else ""
+    verb = "made" if seen and seen.role == "loss" else "first seen"
+    place = f", {verb} {seen.place}{later}" if seen else ""
     what = "The loss" if first in loss_bad[:1] else "A gradient or parameter"
     value = float(run.loss[run.steps == first][0]) if first in loss_bad[:1] else np.nan
     yield Finding(
         code="ND401",
         name="nonfinite_value",
-        title=f"{what} is {'infinite' if np.isinf(value) else 'NaN or infinite'} at "
-        f"step {first}{place}.",
+        title=f"{what} is {_kind(what, value)} at step {first}{place}.",
         severity=_severity(run),
         confidence=1.0,
-        sites=site,
+        sites=(seen.site,) if seen and seen.site else (),
         first_step=first,
         last_step=max([*loss_bad[-1:].tolist(), *step_bad[-1:].tolist()]),
         evidence=(
@@ -92,29 +101,55 @@ def _severity(run: Run) -> Severity:
     return "info" if spared and bool(run.finite[-1]) else "error"
 
 
-_Seen = tuple[int, Site, str, Role]
+def _kind(what: str, value: float) -> str:
+    if what != "The loss":
+        return "NaN or infinite"
+    return "infinite" if np.isinf(value) else "NaN"
+
+
+class _Seen(NamedTuple):
+    """The first reading that is not finite: when, in what, and where in words."""
+
+    step: int
+    role: Role | Literal["loss"]
+    site: Site | None
+    place: str
 
 
 def _origin(run: Run) -> _Seen | None:
-    """Step, site, place in words and role of the first reading that is not finite."""
+    """The first reading that is not finite, in the order of computation."""
     bad = np.flatnonzero(~run.finite)
     if not bad.size:
         return None
     at = int(bad[0])
-    forward, backward = run.sites, run.sites[::-1]
-    order: tuple[tuple[Role, tuple[Site, ...], str], ...] = (
-        ("parameter", forward, "the parameter {}"),
-        ("value", forward, "the value of {}"),
-        ("cotangent", backward, "the cotangent of {}"),
-        ("gradient", backward, "the gradient of {}"),
-        ("update", forward, "the update of {}"),
-    )
-    for role, sites, words in order:
-        for site in sites:
+    step = int(run.recorded[at])
+    order: tuple[Role, ...] = ("parameter", "value")
+    loss = _loss(run, step)
+    if loss is None or np.isfinite(loss):
+        order = ("parameter", "value", "cotangent", "gradient", "update")
+    for role in order:
+        back = role in ("cotangent", "gradient")
+        for site in run.sites[::-1] if back else run.sites:
             if any(_bad(run, role, quantity, site, at) for quantity in _QUANTITIES):
-                place = words.format(name(site))
-                return int(run.recorded[at]), site, place, role
-    return None
+                return _Seen(step, role, site, _WORDS[role].format(name(site)))
+    return None if "gradient" in order else _before_loss(run, at)
+
+
+def _loss(run: Run, step: int) -> float | None:
+    """The loss of a step, `None` if it reported none."""
+    losses = run.loss[run.steps == step]
+    return float(losses[0]) if losses.size else None
+
+
+def _before_loss(run: Run, at: int) -> _Seen:
+    """The loss is the first that is not finite: after which value was it made?"""
+    step = int(run.recorded[at])
+    for site in run.sites[::-1]:
+        if any(np.isfinite(run.series("value", q, site)[at]) for q in _QUANTITIES):
+            what = site if site == site.kind else f"{site.kind} {name(site)}"
+            place = f"between the {what} and the loss"
+            return _Seen(step, "loss", site, place)
+    return _Seen(step, "loss", None, "in the forward pass, of which no value was read")
 
 
 def _bad(run: Run, role: Role, quantity: str, site: Site, at: int) -> bool:
@@ -131,29 +166,53 @@ def _bad(run: Run, role: Role, quantity: str, site: Site, at: int) -> bool:
 
 def _cause(run: Run, seen: _Seen | None) -> str:
     if seen is None:
+        if not run.finite.all():
+            return "None of the readings of that step shows where it was made."
         return "The step was not recorded: only its loss is known."
-    step, _, place, role = seen
-    if role == "parameter":
+    step = seen.step
+    if seen.role == "parameter":
+        before = "an earlier step left it" if step else "the run started from it"
+        return f"NaN or infinity stood {seen.place} when step {step} began: {before}."
+    if seen.role == "loss" and seen.site is None:
+        return f"The loss of step {step} is not finite; no value before it was read."
+    if seen.role == "loss":
         return (
-            f"When step {step} began, {place} was not finite any more: an earlier "
-            "step, between the recorded ones, broke it."
+            f"All values measured in step {step} were finite, but the loss was not: it "
+            f"was made {seen.place}, by a logarithm or division of 0, or by an "
+            "exponential that overflowed."
         )
-    if role in ("cotangent", "gradient"):
+    if seen.role in ("cotangent", "gradient"):
+        known = _loss(run, step) is not None
         return (
-            f"All values of the forward pass of step {step} were finite; {place} was "
-            "not: it was made in the backward pass."
+            f"All values measured in the forward pass of step {step} were finite"
+            f"{', and so was the loss' if known else ''}; the first that was not stood "
+            f"{seen.place}: it was made in the backward pass."
         )
-    return f"In step {step} everything before {place} in forward order was finite."
+    if seen.role == "update":
+        return (
+            f"Loss and gradients of step {step} were finite: the optimizer made what "
+            f"stands {seen.place}."
+        )
+    return f"In step {step} all before it in forward order was finite."
+
+
+_PLACES: dict[str, str] = {
+    "loss": "Keep the argument of a logarithm or division there away from 0 (clip it "
+    "to 1e-7 or more), or use the stable form (log_softmax, logsumexp).",
+    "backward": "Look for a square root, norm or division whose argument reaches 0 "
+    "there, and keep the argument away from 0 before the operation.",
+    "forward": "Look for a logarithm, division, exponential or square that leaves the "
+    "range of the type there; use the stable form (log_softmax, logsumexp).",
+}
 
 
 def _remedies(run: Run, first: int, seen: _Seen | None) -> tuple[str, ...]:
-    place = (
-        "Look for a square root, norm or division whose argument reaches 0 there, and "
-        "keep the argument away from 0 before the operation."
-        if seen and seen[3] in ("cotangent", "gradient")
-        else "Look for a logarithm, division, exponential or square that leaves the "
-        "range of the type there; use the stable form (log_softmax, logsumexp)."
-    )
-    record = (f"Record every step up to step {first}, to see where it begins.",)
-    slower = "Lower the learning rate, and clip the norm of the gradient."
-    return (place, slower, *(record if run.header.every > 1 else ()))
+    backward = seen is not None and seen.role in ("cotangent", "gradient")
+    at_loss = seen is not None and seen.role == "loss"
+    remedies = [_PLACES["loss" if at_loss else "backward" if backward else "forward"]]
+    if first > 0:
+        remedies.append("Lower the learning rate, and clip the norm of the gradient.")
+    begun_earlier = seen is None or seen.step > first or seen.role == "parameter"
+    if run.header.every > 1 and first > 0 and begun_earlier:
+        remedies.append(f"Record every step up to step {first}, to see where it began.")
+    return tuple(remedies)

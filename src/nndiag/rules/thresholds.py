@@ -26,7 +26,13 @@ DEAD_ROWS = 64
 """Rows of a batch below which "dead on the whole batch" says little, in rows.
 
 A unit that is active on one row in twenty is silent on 64 rows with probability
-0.95⁶⁴ = 0.04."""
+0.95⁶⁴ = 0.04. Smaller batches must show `DEAD_SEVERE`, and on more of them."""
+
+DEAD_POOL = 512
+"""Rows of consecutive small batches that must all show dead units, in rows."""
+
+DEAD_POOL_FULL = 192
+"""The same where all units of the layer are silent: three batches of `DEAD_ROWS`."""
 
 VANISHING_RATIO = 0.03
 """Gradient norm of the first layer against the last, as a ratio.

@@ -89,8 +89,8 @@ def examine(run: Run) -> Iterator[Finding]:
                 source="TheDeepChecker: 1e-4 to 1e-1; rule of thumb 1e-3",
             ),
         ),
-        cause="The learning rate is too low for these gradients, and the loss has not "
-        "fallen.",
+        cause="Learning rate times gradient is far below the size of the weights, and "
+        "the loss has not fallen.",
         remedies=(
             f"Raise the learning rate about {number(factor)} times, towards a ratio of "
             "1e-3.",

@@ -131,8 +131,9 @@ def _name(axes: Axes, named: Sequence[tuple[Line, str]]) -> None:
             [1.005, 1.035],
             [at, place],
             transform=axes.transAxes,
-            color=colour,
-            linewidth=0.7,
+            # grey: in the line's own colour it would read as a fall of the line
+            color=LIGHT["before"],
+            linewidth=0.5,
             clip_on=False,
         )
         axes.annotate(

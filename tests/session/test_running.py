@@ -198,6 +198,20 @@ def test_a_loss_that_is_no_scalar_is_refused_before_anything_is_written(tmp_path
     assert not (tmp_path / "run").exists()
 
 
+def test_a_generator_called_epoch_is_told_its_name(tmp_path):
+    with pytest.raises(TargetError, match=r"epoch returned a generator.*batches"):
+        run(options(tmp_path, "misnamed_target"))
+
+
+def test_an_existing_directory_is_refused_before_anything_is_set_up(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "run").write_text("mine")
+    monkeypatch.setattr("nndiag.session.running.settle", lambda state: 1 / 0)
+    with pytest.raises(RunError, match="never overwritten"):
+        run(options(tmp_path, "healthy_target"))
+
+
 def test_an_existing_directory_is_never_overwritten(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious.txt").write_text("mine")

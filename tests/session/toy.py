@@ -71,6 +71,14 @@ class Fed:
             yield jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), stacked)
 
 
+class Misnamed(Fed):
+    """Calls its generator of batches `epoch`."""
+
+    def __init__(self):
+        super().__init__()
+        self.epoch = self.batches
+
+
 class VectorLoss(Fed):
     def __init__(self):
         super().__init__()
@@ -102,6 +110,7 @@ healthy_target = healthy()
 breaking_target = breaking()
 fed_target = Fed()
 vector_target = VectorLoss()
+misnamed_target = Misnamed()
 interrupted_target = Interrupted()
 failing_target = Interrupted(RuntimeError)
 no_target = object()

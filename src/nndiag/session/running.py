@@ -65,11 +65,14 @@ class _Run:
     def __init__(self, options: RunOptions, target: Target) -> None:
         self.options = options
         self.target = target
-        self.error: str | None = None
 
     def execute(self, console: Console | None) -> Outcome:
         """Trains, stores and publishes."""
         options = self.options
+        path = options.out or _new_path(options)
+        store.require_new(path)
+        if console is not None:
+            console.print(f"{options.target}: making data and parameters ready …")
         init_key, data_key = jax.random.split(jax.random.key(options.seed))
         count = _epochs(self.target, options)
         with _bad_input("the target cannot be set up"):
@@ -89,7 +92,6 @@ class _Run:
             watched=options.watched,
             steps_planned=planned,
         )
-        path = options.out or _new_path(options)
         writer = store.create(path, header)
         for note in notes:
             writer.note(note)

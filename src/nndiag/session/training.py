@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from nndiag.errors import TargetError
 from nndiag.jaxprs import compat
 from nndiag.protocol import Target
 from nndiag.records import StepRecord
@@ -154,10 +155,21 @@ def epochs(target: Target, key: Any, count: int) -> Iterator[Iterator[Any]]:
     for number in range(count):
         epoch_key = jax.random.fold_in(key, number)
         if callable(getattr(target, "epoch", None)):
-            yield iter([target.epoch(epoch_key)])  # type: ignore[attr-defined]
+            stack = target.epoch(epoch_key)  # type: ignore[attr-defined]
+            _require_stack(stack)
+            yield iter([stack])
         else:
             batches = target.batches(epoch_key)  # type: ignore[attr-defined]
             yield (jax.tree.map(lambda x: jnp.asarray(x)[None], b) for b in batches)
+
+
+def _require_stack(stack: Any) -> None:
+    leaves = [] if isinstance(stack, Iterator) else jax.tree.leaves(stack)
+    if not leaves or any(getattr(leaf, "ndim", 0) == 0 for leaf in leaves):
+        raise TargetError(
+            f"epoch returned a {type(stack).__name__}; return arrays stacked "
+            "[steps, batch, …], or call the function batches if it yields them"
+        )
 
 
 def _is_ready(pending: Pending) -> bool:

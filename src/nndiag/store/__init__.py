@@ -3,6 +3,7 @@
 The layout and the tables are documented in ``docs/run-directory.md``.
 """
 
+from nndiag.store.header import require_new as require_new
 from nndiag.store.listing import RunSummary as RunSummary
 from nndiag.store.listing import list_runs as list_runs
 from nndiag.store.reader import read as read

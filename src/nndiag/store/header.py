@@ -16,6 +16,19 @@ from nndiag.store.schema import HEADER, SCHEMA_VERSION
 _LARGEST = 4 << 20  # bytes; a header of a few kilobytes is usual
 
 
+def require_new(directory: Path) -> None:
+    """Checks that nothing stands where a run directory is to be made.
+
+    Raises:
+        RunError: `directory` exists, and is not an empty directory.
+    """
+    if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
+        raise RunError(
+            f"{directory} already exists and is never overwritten; "
+            f"choose another directory, or remove it first"
+        )
+
+
 def write_header(directory: Path, header: Header) -> None:
     """Write ``run.json``, whole or not at all.
 

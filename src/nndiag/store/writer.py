@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nndiag.errors import RunError
 from nndiag.records import QUANTITIES, Header, Readings, Site, Status, StepRecord
-from nndiag.store.header import write_header
+from nndiag.store.header import require_new, write_header
 from nndiag.store.samples import Samples
 from nndiag.store.schema import DATABASE, SCHEMA_VERSION, TABLES, number, text
 
@@ -49,11 +49,7 @@ def create(path: Path, header: Header) -> Writer:
         ('finished', 7, [2.3])
     """
     try:
-        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-            raise RunError(
-                f"{path} already exists and is never overwritten; "
-                f"choose another directory, or remove it first"
-            )
+        require_new(path)
         path.mkdir(parents=True, exist_ok=True)
         write_header(path, header)
         return Writer(path, _create_database(path / DATABASE))

@@ -54,6 +54,7 @@ def watch(
         ProgramError: when called, if `fn` takes no gradient of a scalar loss.
 
     Example:
+        >>> import jax
         >>> def step(w, x):
         ...     loss, g = jax.value_and_grad(lambda w: jnp.tanh(x @ w).sum())(w)
         ...     return w - 0.1 * g, loss
@@ -115,6 +116,7 @@ def tap(value: Any, name: str) -> Any:
             through `value`, in `Readings.cotangent`.
 
     Example:
+        >>> import jax
         >>> def step(w, x):
         ...     return jax.grad(lambda w: tap(x @ w, "score").sum())(w)
         >>> _, readings = watch(step)(jnp.ones(2), jnp.ones((3, 2)))

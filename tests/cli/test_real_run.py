@@ -126,10 +126,11 @@ def test_ctrl_c_ends_the_training_and_reports_as_far_as_it_got(
         encoding="utf-8",
     ) as process:
         assert process.stdout is not None
-        first = process.stdout.readline()
+        ready, first = process.stdout.readline(), process.stdout.readline()
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
+    assert ready.startswith("making data and parameters ready")
     assert first.startswith("step 1/")
     assert process.returncode == 130, err
     assert "Traceback" not in err

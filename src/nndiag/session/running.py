@@ -72,7 +72,7 @@ class _Run:
         path = options.out or _new_path(options)
         store.require_new(path)
         if console is not None:
-            console.print(f"{options.target}: making data and parameters ready …")
+            console.print("making data and parameters ready …")
         init_key, data_key = jax.random.split(jax.random.key(options.seed))
         count = _epochs(self.target, options)
         with _bad_input("the target cannot be set up"):

@@ -4,7 +4,6 @@
 # a `watch`, costs nothing outside, and so does every copy of it made earlier.
 from jax import value_and_grad as value_and_grad
 
-from nndiag.probes.level import PARTS as PARTS
 from nndiag.probes.level import Level as Level
 from nndiag.probes.level import level_of as level_of
 from nndiag.probes.watching import tap as tap

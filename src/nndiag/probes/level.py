@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from nndiag.errors import SettingError
-
-Part = Literal["saturation", "gradients", "updates", "overflow"]
-PARTS: tuple[Part, ...] = ("saturation", "gradients", "updates", "overflow")
 
 
 class Level(NamedTuple):

@@ -15,7 +15,9 @@ for a parameter, its value, its gradient, and the change that the step made to i
 
 
 class TensorStats(NamedTuple):
-    """Statistics of one array; float32 scalars, `None` where not measured.
+    """Statistics of one array; scalars, `None` where not measured.
+
+    They are float32, or float64 where the array is.
 
     Under `jax.lax.scan` or `jax.vmap` around the watched function each field gains
     the leading axes of the transform. The *batch* axes of an array are all its axes
@@ -55,7 +57,7 @@ QUANTITIES: tuple[str, ...] = tuple(f for f in TensorStats._fields if f != "samp
 
 
 class Readings(NamedTuple):
-    """What one watched step measured: a pytree of small float32 arrays.
+    """What one watched step measured: a pytree of small arrays.
 
     Attributes:
         loss: the scalar that was differentiated (the first, if there are several).

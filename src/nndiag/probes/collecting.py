@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from nndiag.jaxprs import compat
 from nndiag.jaxprs.marks import Mark, mark_primitive
 from nndiag.probes import statistics
+from nndiag.probes.descent import Descent, Flow, Scaled, describe_step, out_of_jit
 from nndiag.probes.harvest import Harvest, Key, all_finite
 from nndiag.probes.level import Level
 
@@ -35,16 +36,16 @@ class Collector:
 
     def run(
         self, jaxpr: Any, constants: Sequence[Any], values: Sequence[Any]
-    ) -> tuple[list[Any], Harvest, dict[Key, int]]:
+    ) -> _Result:
         """Evaluates `jaxpr`.
 
         Returns:
-            Its outputs; the harvest; and for each parameter that is an input of this
-            jaxpr, unchanged, which input it is.
+            Its outputs; the harvest; and what passes from its inputs to its outputs.
         """
         known: dict[Any, Any] = {}
         harvest = Harvest.empty()
         origins: dict[Key, int] = {}
+        descent = Descent()
         inputs = {variable: i for i, variable in enumerate(jaxpr.invars)}
         known.update(zip(jaxpr.constvars, constants, strict=True))
         known.update(zip(jaxpr.invars, values, strict=True))
@@ -63,10 +64,14 @@ class Collector:
                     if mark.role == "parameter":
                         key = mark.call, mark.site
                         origins.setdefault(key, inputs[equation.invars[0]])
+                if mark.role == "gradient" and not mark.batched:
+                    step = Scaled((mark.call, mark.site), 1.0)
+                    descent.scaled[equation.outvars[0]] = step
             elif rule is not None:
-                outputs, inner, found = rule(self, equation, operands)
+                outputs, inner, flow = rule(self, equation, operands)
                 fresh = harvest.add(inner)
-                for (call, site), position in found.items():
+                descent.enter(equation, flow, inputs, fresh)
+                for (call, site), position in flow.origins.items():
                     atom = equation.invars[position]
                     if not compat.is_literal(atom) and atom in inputs:
                         key = fresh.get(call, call), site
@@ -75,9 +80,10 @@ class Collector:
                 if has_marks(equation):
                     self.missed.add(equation.primitive.name)
                 outputs = compat.bind(equation, operands)
+                descent.follow(equation, operands, inputs)
             known.update(zip(equation.outvars, outputs, strict=True))
         outputs = [a.val if compat.is_literal(a) else known[a] for a in jaxpr.outvars]
-        return outputs, harvest, origins
+        return outputs, harvest, descent.leave(jaxpr, origins)
 
     def _read(self, mark: Mark, operands: list[Any], harvest: Harvest) -> None:
         value, *riders = operands
@@ -105,7 +111,7 @@ class Collector:
     def read_updates(
         self,
         harvest: Harvest,
-        origins: dict[Key, int],
+        flow: Flow,
         pairs: dict[int, int],
         before: Sequence[Any],
         after: Sequence[Any],
@@ -114,41 +120,47 @@ class Collector:
 
         Args:
             harvest: is added to.
-            origins: from parameter to input.
+            flow: what passes through the frame.
             pairs: from input to the output that replaces it in the next step.
             before: the inputs.
             after: the outputs.
         """
         if not self.level.updates:
             return
-        for key, position in origins.items():
+        for key, position in flow.origins.items():
             if position not in pairs or key in harvest.stats["update"]:
                 continue
-            stats = statistics.describe_update(
-                before[position], after[pairs[position]], harvest.gradients.get(key)
-            )
+            output = pairs[position]
+            start, step = flow.moved.get(output, (None, None))
+            if step is not None and (start, step.key) == (position, key):
+                gradient = harvest.stats["gradient"][key]
+                stats = describe_step(step.scale, gradient.norm)
+            else:
+                stats = statistics.describe_update(
+                    before[position], after[output], harvest.gradients.get(key)
+                )
             harvest.put("update", key, stats)
             harvest.finite.append(statistics.is_finite(stats))
 
 
-_Result = tuple[list[Any], Harvest, dict[Key, int]]
+_Result = tuple[list[Any], Harvest, Flow]
 
 
 def _enter_jit(collector: Collector, equation: Any, operands: list[Any]) -> _Result:
     body = equation.params["jaxpr"]
-    origins: dict[Key, int] = {}
+    flows: list[Flow] = []
 
     def call(*values: Any) -> Any:
-        outputs, harvest, found = collector.run(
+        outputs, harvest, flow = collector.run(
             compat.open_jaxpr(body), compat.constants(body), values
         )
-        origins.update(found)
+        flows[:] = [out_of_jit(flow)]
         return outputs, harvest
 
     call.__name__ = equation.params["name"]
     with compat.source(equation):
         outputs, harvest = jax.jit(call)(*operands)
-    return outputs, harvest, origins
+    return outputs, harvest, flows[0]
 
 
 def _enter_remat(collector: Collector, equation: Any, operands: list[Any]) -> _Result:
@@ -157,8 +169,8 @@ def _enter_remat(collector: Collector, equation: Any, operands: list[Any]) -> _R
     structures: list[Any] = []
 
     def call(*values: Any) -> list[Any]:
-        outputs, harvest, found = collector.run(body, (), values)
-        origins.update(found)
+        outputs, harvest, flow = collector.run(body, (), values)
+        origins.update(flow.origins)
         # What is recomputed was read when it was first computed.
         harvest.stats["value"].clear()
         leaves, structure = jax.tree.flatten(harvest)
@@ -168,7 +180,8 @@ def _enter_remat(collector: Collector, equation: Any, operands: list[Any]) -> _R
     changed = compat.retrace(body, call)
     outputs = compat.bind(equation, operands, jaxpr=changed)
     count = len(equation.outvars)
-    return outputs[:count], structures[0].unflatten(outputs[count:]), origins
+    harvest = structures[0].unflatten(outputs[count:])
+    return outputs[:count], harvest, Flow.nothing()._replace(origins=origins)
 
 
 def _enter_scan(collector: Collector, equation: Any, operands: list[Any]) -> _Result:
@@ -179,14 +192,14 @@ def _enter_scan(collector: Collector, equation: Any, operands: list[Any]) -> _Re
 
     def step(carry: list[Any], x: list[Any]) -> tuple[list[Any], Any]:
         values = [*fixed, *carry, *x]
-        outputs, harvest, found = collector.run(
+        outputs, harvest, flow = collector.run(
             compat.open_jaxpr(body), compat.constants(body), values
         )
         # Within the loop the carry is the state: input constants + i is output i.
         pairs = {constants + i: i for i in range(carried)}
-        collector.read_updates(harvest, found, pairs, values, outputs)
+        collector.read_updates(harvest, flow, pairs, values, outputs)
         harvest.gradients.clear()
-        origins.update({key: i for key, i in found.items() if i < constants})
+        origins.update({k: i for k, i in flow.origins.items() if i < constants})
         return outputs[:carried], (outputs[carried:], harvest)
 
     with compat.source(equation):
@@ -198,7 +211,7 @@ def _enter_scan(collector: Collector, equation: Any, operands: list[Any]) -> _Re
             reverse=equation.params["reverse"],
             unroll=equation.params["unroll"],
         )
-    return [*carry, *stacked], harvest, origins
+    return [*carry, *stacked], harvest, Flow.nothing()._replace(origins=origins)
 
 
 def _enter_cond(collector: Collector, equation: Any, operands: list[Any]) -> _Result:
@@ -233,7 +246,7 @@ def _enter_cond(collector: Collector, equation: Any, operands: list[Any]) -> _Re
 
     with compat.source(equation):
         outputs, harvest = jax.lax.switch(index, [filled(c) for c in calls], *values)
-    return outputs, harvest, {}
+    return outputs, harvest, Flow.nothing()
 
 
 def _missing(shape: Any) -> Any:

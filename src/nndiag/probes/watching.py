@@ -95,15 +95,15 @@ def _watch_call(
         closed = compat.trace(flat, *inputs)
     jaxpr = compat.open_jaxpr(closed)
     collector = Collector(level)
-    outputs, harvest, origins = collector.run(jaxpr, compat.constants(closed), inputs)
+    outputs, harvest, flow = collector.run(jaxpr, compat.constants(closed), inputs)
     if not harvest.stats["gradient"]:
         raise ProgramError(_no_gradient(fn, collector.missed))
     if collector.missed:
         warnings.warn(_missed(fn, collector.missed), stacklevel=3)
     output = result.join(outputs)
     given, returned = (arguments, (args, kwargs)), (result, output)
-    pairs = pair(jaxpr, given, returned, set(origins.values()))
-    collector.read_updates(harvest, origins, pairs, inputs, outputs)
+    pairs = pair(jaxpr, given, returned, set(flow.origins.values()))
+    collector.read_updates(harvest, flow, pairs, inputs, outputs)
     return output, readings(harvest)
 
 

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from nndiag.probes import Level, level_of
+from nndiag.replay.guarding import guard
 from nndiag.session import target
 from nndiag.session.program import Program
 from nndiag.session.training import Trainer
@@ -27,7 +28,7 @@ STEPS = 60
 BOUNDS = {
     "standard, every 10th step": 1.03,
     "standard, every step": 1.20,
-    "finite or not, every step": 1.03,
+    "guarded (finite or not)": 1.03,
 }
 
 
@@ -78,10 +79,18 @@ def main():
 
         return run
 
+    guarded_step = guard(model.train_step)
+    start = guarded_step.start(state, jax.tree.map(lambda x: x[0], data))
+    guarded_scan = jax.jit(lambda s, d: jax.lax.scan(guarded_step, s, d))
+
+    def guarded():
+        jax.block_until_ready(guarded_scan(start, data))
+
     variants = {
         "standard, every 10th step": watched(level_of("standard"), 10),
         "standard, every step": watched(level_of("standard"), 1),
-        "finite or not, every step": watched(level_of("light"), 1),
+        "guarded (finite or not)": guarded,
+        "light, every step": watched(level_of("light"), 1),
         "no step watched": watched(level_of("light"), 10**9),
         **{
             f"{part} only, every step": watched(Level(**{part: True}), 1)

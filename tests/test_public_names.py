@@ -4,7 +4,18 @@ import inspect
 
 import nndiag
 
-PUBLIC = ["explain", "load", "record", "tap", "target", "value_and_grad", "watch"]
+PUBLIC = [
+    "Guarded",
+    "autopsy",
+    "explain",
+    "guard",
+    "load",
+    "record",
+    "tap",
+    "target",
+    "value_and_grad",
+    "watch",
+]
 
 
 def test_the_public_names_are_these():
@@ -33,5 +44,13 @@ def test_first_arguments_are_positional_and_the_rest_is_named():
     assert kinds(nndiag.record) == {
         "path": "POSITIONAL_OR_KEYWORD",
         "every": "KEYWORD_ONLY",
+    }
+    assert kinds(nndiag.guard) == {"step": "POSITIONAL_OR_KEYWORD"}
+    assert kinds(nndiag.autopsy) == {
+        "fn": "POSITIONAL_OR_KEYWORD",
+        "args": "VAR_POSITIONAL",
+        "look_for": "KEYWORD_ONLY",
+        "ignore_masked": "KEYWORD_ONLY",
+        "kwargs": "VAR_KEYWORD",
     }
     assert set(kinds(nndiag.target).values()) == {"KEYWORD_ONLY"}

@@ -66,7 +66,13 @@ def test_every_command_is_known_to_these_tests() -> None:
         '.venv/bin/pip install -q -e ".[test]"',
         ".venv/bin/python -m pytest -q -n auto",
     ]
-    assert {words[0] for words in of_nndiag()} == {"run", "list", "report", "explain"}
+    assert {words[0] for words in of_nndiag()} == {
+        "autopsy",
+        "explain",
+        "list",
+        "report",
+        "run",
+    }
 
 
 def test_ci_runs_the_test_command_of_the_readme_itself() -> None:
@@ -79,13 +85,14 @@ def test_ci_runs_the_test_command_of_the_readme_itself() -> None:
 def test_the_commands_of_nndiag_work_one_after_another(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (workplace / "examples").symlink_to(ROOT / "examples")
     for words in of_nndiag():
         if words[0] == "run":
-            words += SMALL
-            words += [] if "my_package.my_model:target" in words else SMALL_NETWORK
+            bundled = words[1].startswith("--")
+            words += SMALL + (SMALL_NETWORK if bundled else [])
         code = main(words)
         captured = capsys.readouterr()
-        assert code == 0, (words, captured.err)
+        assert code == (words[0] == "autopsy"), (words, captured.err)
         assert captured.out
     assert (workplace / "reports" / "relu" / "report.html").is_file()
 
@@ -93,13 +100,25 @@ def test_the_commands_of_nndiag_work_one_after_another(
 def test_the_example_finds_what_is_wrong_with_its_network(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (example,) = blocks("python")
     program = workplace / "example.py"
-    program.write_text(example, encoding="utf-8")
-    run = runpy.run_path(str(program))["run"]
+    program.write_text("\n".join(blocks("python")), encoding="utf-8")
+    after = runpy.run_path(str(program))
     told = capsys.readouterr().out.splitlines()
     assert any(line.startswith("ND101 ") for line in told)
-    assert run.publish(dpi=50).page.is_file()
+    assert after["run"].publish(dpi=50).page.is_file()
+    assert after["end"].good
+
+
+def test_the_breakdown_is_told_as_the_readme_tells_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert main(["autopsy", "examples/raw_pixels.py"]) == 1
+    told = " ".join(re.sub("[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
+    (quoted,) = blocks("text")
+    for line in quoted.splitlines():
+        words = " ".join(re.sub("^[-+]|[│]", " ", line).split())
+        assert words in told, line
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "tests/README.md"])

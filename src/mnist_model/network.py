@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import accumulate, pairwise
+from math import prod
 
 import jax
+import jax.numpy as jnp
 
 from mnist_model.initialisation import INITIALISERS
 from mnist_model.settings import Settings
@@ -44,30 +46,21 @@ def layer_shapes(settings: Settings) -> dict[str, tuple[int, ...]]:
     return dict(zip(names, pairwise(sizes), strict=True))
 
 
+@partial(jax.jit, static_argnames="settings")
 def initialise(key: jax.Array, settings: Settings) -> Params:
     """Draw the parameters of the network that `settings` describe."""
-    shapes = layer_shapes(settings)
-    bias_key, *weight_keys = jax.random.split(key, 1 + len(shapes))
-    units = [shape[-1] for shape in shapes.values()]
-    biases = settings.bias_scale * jax.random.normal(bias_key, (sum(units),))
-    ends = list(accumulate(units))
-    return {
-        name: {
-            "weight": draw_weight(weight_key, shapes[name], name == "output", settings),
-            "bias": biases[end - shapes[name][-1] : end],
-        }
-        for name, weight_key, end in zip(shapes, weight_keys, ends, strict=True)
-    }
-
-
-@partial(jax.jit, static_argnames=("shape", "last", "settings"))
-def draw_weight(
-    key: jax.Array, shape: tuple[int, ...], last: bool, settings: Settings
-) -> jax.Array:
-    """Draw the weight of a layer; compiled once for all layers of a shape."""
     draw = INITIALISERS[settings.initialisation]
-    factor = settings.output_scale if last else 1.0
-    return factor * draw(key, shape, settings.initialisation_scale)
+    shapes = layer_shapes(settings)
+    sizes = [size for shape in shapes.values() for size in (prod(shape), shape[-1])]
+    noise = jax.random.normal(key, (sum(sizes),))
+    parts = iter(jnp.split(noise, list(accumulate(sizes))[:-1]))
+    params = {}
+    for name, shape in shapes.items():
+        weight = draw(next(parts).reshape(shape), settings.initialisation_scale)
+        if name == "output":
+            weight = settings.output_scale * weight
+        params[name] = {"weight": weight, "bias": settings.bias_scale * next(parts)}
+    return params
 
 
 def apply(params: Params, images: jax.Array, settings: Settings) -> jax.Array:

@@ -22,14 +22,31 @@ if TYPE_CHECKING:
     from nndiag.probes import tap as tap
     from nndiag.probes import value_and_grad as value_and_grad
     from nndiag.probes import watch as watch
+    from nndiag.replay import Guarded as Guarded
+    from nndiag.replay import autopsy as autopsy
+    from nndiag.replay import guard as guard
     from nndiag.rules import explain as explain
     from nndiag.session import record as record
     from nndiag.session import target as target
     from nndiag.store import read as load
 
-__all__ = ["explain", "load", "record", "tap", "target", "value_and_grad", "watch"]
+__all__ = [
+    "Guarded",
+    "autopsy",
+    "explain",
+    "guard",
+    "load",
+    "record",
+    "tap",
+    "target",
+    "value_and_grad",
+    "watch",
+]
 
 _HOMES = {
+    "Guarded": ("nndiag.replay", "Guarded"),
+    "autopsy": ("nndiag.replay", "autopsy"),
+    "guard": ("nndiag.replay", "guard"),
     "explain": ("nndiag.rules", "explain"),
     "load": ("nndiag.store", "read"),
     "record": ("nndiag.session", "record"),

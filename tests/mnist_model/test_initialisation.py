@@ -9,6 +9,12 @@ from mnist_model.initialisation import INITIALISERS
 from mnist_model.network import initialise
 
 DENSE, KERNEL = (400, 300), (3, 3, 40, 60)
+
+
+def noise(shape):
+    return jax.random.normal(jax.random.key(0), shape)
+
+
 VARIANCE = {
     "normal": lambda fan_in, fan_out: 1.0,
     "uniform": lambda fan_in, fan_out: 1 / 3,
@@ -24,7 +30,7 @@ VARIANCE = {
 @pytest.mark.parametrize("name", VARIANCE)
 @pytest.mark.parametrize("scale", [0.8, 3.0])
 def test_variance_is_the_closed_form(name, shape, fan_in, fan_out, scale):
-    weight = np.asarray(INITIALISERS[name](jax.random.key(0), shape, scale))
+    weight = np.asarray(INITIALISERS[name](noise(shape), scale))
     variance = scale**2 * VARIANCE[name](fan_in, fan_out)
     # The sample variance of n normal draws scatters by √(2/n), here under 1 %.
     assert weight.var() == pytest.approx(variance, rel=0.04)
@@ -33,19 +39,19 @@ def test_variance_is_the_closed_form(name, shape, fan_in, fan_out, scale):
 
 
 def test_uniform_stays_within_its_limit_and_reaches_it():
-    weight = INITIALISERS["uniform"](jax.random.key(0), DENSE, 0.05)
+    weight = INITIALISERS["uniform"](noise(DENSE), 0.05)
     assert 0.0499 < abs(weight).max() <= 0.05
 
 
 @pytest.mark.parametrize("shape", [(400, 300), (300, 400)])
 def test_orthogonal_has_orthonormal_columns_or_rows(shape):
-    weight = np.asarray(INITIALISERS["orthogonal"](jax.random.key(0), shape, 2.0))
+    weight = np.asarray(INITIALISERS["orthogonal"](noise(shape), 2.0))
     weight = weight if shape[0] > shape[1] else weight.T
     np.testing.assert_allclose(weight.T @ weight, 4 * np.eye(300), atol=1e-4)
 
 
 def test_constant_is_constant():
-    weight = INITIALISERS["constant"](jax.random.key(0), DENSE, 0.01)
+    weight = INITIALISERS["constant"](noise(DENSE), 0.01)
     assert set(np.unique(weight)) == {np.float32(0.01)}
 
 

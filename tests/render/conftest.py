@@ -1,4 +1,4 @@
-"""The example runs. `example_run.py` is loaded by its path: tests are no package."""
+"""The examples, loaded by their paths: tests are no package."""
 
 from __future__ import annotations
 
@@ -11,18 +11,30 @@ from types import ModuleType
 import pytest
 from rich.console import Console
 
+from nndiag.records import Autopsy
 from nndiag.report import Report, build
+
+
+def load(name: str) -> ModuleType:
+    """A module beside this one."""
+    path = Path(__file__).parent / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")
 def example() -> ModuleType:
     """Runs made by hand, and what rules would say of them."""
-    path = Path(__file__).parent / "example_run.py"
-    spec = importlib.util.spec_from_file_location("example_run", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("example_run")
+
+
+@pytest.fixture(scope="session")
+def autopsies() -> dict[str, Autopsy]:
+    """Autopsies made by hand, by name."""
+    return {name: make() for name, make in load("example_autopsy").ALL.items()}
 
 
 @pytest.fixture(scope="session")

@@ -62,3 +62,14 @@ def test_settings_that_json_lacks_are_their_text(example):
 def test_empty_run(example):
     document = strict(findings_json(example.empty_run(), ()))
     assert document["findings"] == [] and document["run"]["first_loss"] is None
+
+
+def test_a_finding_carries_its_autopsy(example, autopsies):
+    run = example.sick_run(steps=20)
+    (finding, *_) = example.findings(run)
+    located = example.replace(finding, autopsy=autopsies["softmax"])
+    first = strict(findings_json(run, (located,)))["findings"][0]
+    assert first["autopsy"]["origin"]["line"] == 38
+    assert first["autopsy"]["result"]["values"] == ["NaN", "NaN"]
+    assert first["autopsy"]["operands"][0]["values"][0] == "Infinity"
+    assert first["symptoms"][0]["autopsy"] is None

@@ -77,6 +77,17 @@ def hostile_page(example):
     return html(build(hostile, (finding,)))
 
 
+@pytest.fixture(scope="module")
+def autopsied(example, autopsies):
+    """A run with an autopsy of each kind, and a finding that one of them located."""
+    run = example.replace(
+        example.healthy_run(), autopsies=dict(enumerate(autopsies.values()))
+    )
+    (finding, *_) = example.findings(example.sick_run(steps=20))
+    located = example.replace(finding, symptoms=(), autopsy=autopsies["softmax"])
+    return build(run, (located,))
+
+
 def test_hostile_text_stays_text(hostile_page):
     page = Page(hostile_page)
     assert page.named("script") == []
@@ -142,3 +153,60 @@ def test_healthy_and_empty_runs_have_pages(healthy, empty):
     assert "Healthy: no problem found" in html(healthy)
     assert "no step was recorded" in html(empty)
     assert "<svg" not in html(empty)
+
+
+def test_an_autopsy_shows_line_operands_and_the_line_to_write(autopsied):
+    page = Page(html(autopsied))
+    words = "".join(page.words)
+    # the frame of the finding; origin and rewrite of the autopsy
+    assert words.count("p = jnp.exp(z) / jnp.exp(z).sum(axis=1, keepdims=True)") == 3
+    assert words.count("p = jax.nn.softmax(z, axis=1)") == 2
+    assert "    ^ exp made Inf of 103.279" in page.words
+    assert "^ div made NaN of Inf and Inf" in page.words
+    assert "r = jnp.sqrt(jnp.where(x > 0, x, 1.0))" in words
+    assert "params['w'] already held NaN at [0, 3]." in words
+    assert "only the compiled program fails" in words
+    operands = [a for a in page.named("div") if a.get("aria-label") == "Operands"]
+    assert len(operands) == 5
+
+
+def test_the_page_of_an_autopsy_is_as_sound_as_any(autopsied):
+    text = html(autopsied)
+    page = Page(text)
+    assert len(page.identities) == len(set(page.identities))
+    links = re.findall(r'(?:href="#|url\(#)([^")]+)', text)
+    assert "autopsy" in links and set(links) <= set(page.identities)
+    ranks = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert all(b - a <= 1 for a, b in pairwise(ranks))
+    chains = [p for p in autopsied.pictures() if p.name.startswith("chain-")]
+    assert [chain.name for chain in chains] == ["chain-0", "chain-1", "chain-4"]
+    for chain in chains:
+        assert page.identities.count(f"{chain.name}-text") == 1
+        assert chain.alternative in "".join(page.words)
+    drawn = "".join(re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL))
+    assert re.findall(r"(?:fill|stroke): ?#[0-9a-f]{6}", drawn) == []
+
+
+def test_a_hostile_autopsy_stays_text(example, autopsies):
+    softmax = autopsies["softmax"]
+    texts = ("primitive", "file", "source", "scope", "output", "cause", "rewrite")
+    loud = dict.fromkeys(texts, HOSTILE)
+    link = example.replace(softmax.chain[0], primitive=HOSTILE, file=HOSTILE)
+    operand = example.replace(softmax.result, dtype=HOSTILE)
+    hostile = example.replace(
+        softmax,
+        **loud,
+        argument=HOSTILE,
+        path=(HOSTILE,),
+        notes=(HOSTILE,),
+        operands=(operand,),
+        chain=(link, link),
+        origin=example.replace(softmax.origin, **loud),
+    )
+    run = example.replace(example.healthy_run(), autopsies={3: hostile})
+    (finding, *_) = example.findings(example.sick_run(steps=20))
+    finding = example.replace(finding, symptoms=(), autopsy=hostile)
+    page = Page(html(build(run, (finding,))))
+    assert page.named("script") == [] and page.named("img") == []
+    assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
+    assert "".join(page.words).count("<script>") > 12

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nndiag.records import Header, Run, Site
+from nndiag.records import NAN_CHECK_REVIVED, Autopsy, Header, Operand, Run, Site
 
 Build = Callable[..., Run]
 
@@ -129,6 +129,35 @@ def spoil(run: Run, step: int, *first: tuple[str, str]) -> Run:
     return dataclasses.replace(run, loss=loss, finite=~late, readings=readings)
 
 
+def autopsy(**changes: Any) -> Autopsy:
+    """The square of 300 in float16, which overflows, and 1/Inf = 0 after it."""
+    operand = Operand(
+        dtype="float16", shape=(4,), low=-2.0, high=300.0, values=(300.0,)
+    )
+    result = Operand(
+        dtype="float16", shape=(4,), low=0.0, high=4.0, infs=1, values=(math.inf,)
+    )
+    found = Autopsy(
+        kind="inf",
+        primitive="square",
+        file="train.py",
+        line=12,
+        column=9,
+        source="y = x * jax.lax.rsqrt(jnp.mean(x**2))",
+        direction="forward",
+        scope="hidden_2",
+        path=(),
+        elements=((3,),),
+        count=1,
+        operands=(operand,),
+        result=result,
+        reaches_output=False,
+        cause="300 squared is 9e4, beyond the 65504 of float16.",
+        rewrite="y = x * jax.lax.rsqrt(jnp.mean(jnp.float32(x) ** 2))",
+    )
+    return dataclasses.replace(found, **changes)
+
+
 def plateau(steps: int = 300) -> Any:
     """A loss that stays near ln 10, with a ripple of 0.01 nats."""
     return math.log(10) + 0.01 * np.sin(2.4 * np.arange(steps))
@@ -186,6 +215,14 @@ def _patients() -> dict[str, tuple[Run, Run]]:
             build(),
         ),
         "ND402": (build(largest=overflowing, dtype="float16"), healthy_floats),
+        "ND404": (
+            dataclasses.replace(build(), autopsies={100: autopsy()}),
+            dataclasses.replace(build(), autopsies={}),
+        ),
+        "ND602": (
+            dataclasses.replace(build(), notes=(NAN_CHECK_REVIVED,)),
+            dataclasses.replace(build(), notes=("Interrupted at step 3.",)),
+        ),
         "ND701": (build(inputs=(33.0, 78.0, 255.0)), build(inputs=(0.001, 0.03, 1.0))),
     }
 
@@ -198,6 +235,11 @@ def build_fixture() -> Build:
 @pytest.fixture(name="spoil", scope="session")
 def spoil_fixture() -> Callable[..., Run]:
     return spoil
+
+
+@pytest.fixture(name="autopsy", scope="session")
+def autopsy_fixture() -> Callable[..., Autopsy]:
+    return autopsy
 
 
 @pytest.fixture(name="plateau", scope="session")

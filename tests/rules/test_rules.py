@@ -44,6 +44,7 @@ def truncated(run, steps):
         recorded=run.recorded[:count],
         finite=run.finite[:count],
         readings={key: series[:count] for key, series in run.readings.items()},
+        autopsies={step: a for step, a in run.autopsies.items() if step < steps},
     )
 
 
@@ -142,6 +143,8 @@ def test_silent_where_nothing_was_measured(code, patients):
         readings={},
         loss=np.where(np.isfinite(sick.loss), sick.loss, 1.0),
         finite=np.ones_like(sick.finite),
+        autopsies={},
+        notes=(),
     )
     assert found(code, blind) == []
 
@@ -155,6 +158,8 @@ def test_series_of_nan_are_not_measurements(code, patients):
             readings={k: np.full_like(v, np.nan) for k, v in run.readings.items()},
             finite=np.ones_like(run.finite),
             loss=np.full_like(run.loss, 2.0),
+            autopsies={},
+            notes=(),
         )
         assert found(code, unmeasured) == []
 

@@ -55,6 +55,42 @@ def breaking():
     return healthy(init=start, loss=falling, optimizer=optax.sgd(0.01))
 
 
+def patient():
+    """A target whose loss is NaN at one batch of each epoch, which it leaves out."""
+
+    def sometimes(params, batch):
+        x, _ = batch
+        return loss(params, batch) + jnp.log(params["side"] * (LARGEST - x[:, 0].max()))
+
+    def start(key):
+        return init(key) | {"side": jnp.asarray(1.0)}
+
+    optimizer = optax.apply_if_finite(optax.sgd(0.0), 3)
+    return healthy(init=start, loss=sometimes, optimizer=optimizer)
+
+
+LARGEST = float(data()[0][:, 0].max())
+
+
+class Quiet:
+    """A target whose loss stays finite while a part of the state becomes NaN."""
+
+    def __init__(self):
+        self.inner = healthy()
+        self.epoch = self.inner.epoch
+
+    def init(self, key):
+        return {"inner": self.inner.init(key), "slide": jnp.asarray(0.25)}
+
+    def train_step(self, state, batch):
+        inner, metrics = self.inner.train_step(state["inner"], batch)
+        slide = jnp.sqrt(state["slide"]) - 0.3
+        return {"inner": inner, "slide": slide}, metrics
+
+    def params(self, state):
+        return self.inner.params(state["inner"])
+
+
 class Fed:
     """A target that feeds batches from the host, as NumPy arrays."""
 
@@ -108,6 +144,8 @@ class Interrupted(Fed):
 
 healthy_target = healthy()
 breaking_target = breaking()
+patient_target = patient()
+quiet_target = Quiet()
 fed_target = Fed()
 vector_target = VectorLoss()
 misnamed_target = Misnamed()

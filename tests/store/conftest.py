@@ -1,3 +1,4 @@
+import math
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -5,7 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nndiag.records import Header, Readings, Site, StepRecord, TensorStats
+from nndiag.records import (
+    Autopsy,
+    Header,
+    Operand,
+    Readings,
+    Site,
+    StepRecord,
+    TensorStats,
+)
 from nndiag.store import create
 
 ACTIVATION = Site("hidden/sigmoid", kind="activation", scope="hidden", order=1)
@@ -42,12 +51,45 @@ def record() -> Callable[..., StepRecord]:
 
 
 @pytest.fixture
-def finished(tmp_path: Path, record: Callable[..., StepRecord]) -> Path:
+def autopsy() -> Autopsy:
+    result = Operand(
+        dtype="float32",
+        shape=(2,),
+        low=math.nan,
+        high=-math.inf,
+        nans=1,
+        infs=1,
+        values=(math.nan, math.inf, -math.inf, 1.5),
+    )
+    return Autopsy(
+        kind="nan",
+        primitive="log",
+        file="train.py",
+        line=3,
+        column=9,
+        source="y = jnp.log(x)",
+        direction="forward",
+        scope="",
+        path=("scan[7]",),
+        elements=((1,),),
+        count=1,
+        operands=(result,),
+        result=result,
+        values={"result": np.zeros(3)},
+        reproduction=lambda folder: folder,
+    )
+
+
+@pytest.fixture
+def finished(
+    tmp_path: Path, record: Callable[..., StepRecord], autopsy: Autopsy
+) -> Path:
     """A small finished run."""
     writer = create(tmp_path / "finished", Header(target="pkg:target", seed=3))
     for step in range(30):
         writer.add(record(step))
     writer.evaluate(29, {"accuracy": 0.5})
+    writer.add_autopsy(29, autopsy)
     writer.note("An opaque call was not entered.")
     writer.close("finished")
     return tmp_path / "finished"

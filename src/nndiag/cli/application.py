@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from nndiag.cli.autopsy import autopsy
 from nndiag.cli.explain import explain
 from nndiag.cli.failure import tell
 from nndiag.cli.list import list_runs
@@ -35,6 +36,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run)
+app.command("autopsy")(autopsy)
 app.command("report")(report)
 app.command("list")(list_runs)
 app.command("explain")(explain)

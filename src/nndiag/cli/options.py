@@ -63,3 +63,39 @@ Dpi = Annotated[
         parser=whole("--dpi"), metavar="N", help="Resolution of the PNG pictures."
     ),
 ]
+Epochs = Annotated[
+    int | None,
+    typer.Option(
+        parser=whole("--epochs"),
+        metavar="N",
+        help="Epochs to train.  [default: the target's]",
+        show_default=False,
+    ),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        parser=whole("--steps"),
+        metavar="N",
+        help="Stop after N steps.",
+        show_default=False,
+    ),
+]
+Seed = Annotated[
+    int,
+    typer.Option(parser=whole("--seed"), metavar="N", help="Seed of the run."),
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Settings that the target has a name for."),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a setting; again for more."
+    ),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(metavar="PATH", help="The data to train on.", show_default=False),
+]

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nndiag.cli.options import AsJson, Dpi, OpenPage, assignments, whole
+from nndiag.cli.options import (
+    AsJson,
+    Changes,
+    Data,
+    Dpi,
+    Epochs,
+    OpenPage,
+    Preset,
+    Seed,
+    Steps,
+    assignments,
+    whole,
+)
 from nndiag.cli.outcome import INTERRUPTED, deliver, stage
 from nndiag.errors import ProgramError
 
@@ -73,42 +85,12 @@ def run(
             parser=whole("--every"), metavar="N", help="Record one step in N."
         ),
     ] = 10,
-    epochs: Annotated[
-        int | None,
-        typer.Option(
-            parser=whole("--epochs"),
-            metavar="N",
-            help="Epochs to train.  [default: the target's]",
-            show_default=False,
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            parser=whole("--steps"),
-            metavar="N",
-            help="Stop after N steps.",
-            show_default=False,
-        ),
-    ] = None,
-    seed: Annotated[
-        int,
-        typer.Option(parser=whole("--seed"), metavar="N", help="Seed of the run."),
-    ] = 0,
-    preset: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Settings that the target has a name for."),
-    ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change a setting; again for more."
-        ),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(metavar="PATH", help="The data to train on.", show_default=False),
-    ] = None,
+    epochs: Epochs = None,
+    steps: Steps = None,
+    seed: Seed = 0,
+    preset: Preset = None,
+    changes: Changes = None,
+    data: Data = None,
     out: Annotated[
         Path | None,
         typer.Option(

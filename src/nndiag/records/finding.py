@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from nndiag.records.autopsy import Autopsy
 from nndiag.records.site import Site
 
 Severity = Literal["info", "warning", "error"]
@@ -49,6 +50,7 @@ class Finding:
             ``"loss"``).
         symptoms: findings of the same chain that this one leads: what it explains,
             or what contributes to it.
+        autopsy: the replay that located it, if there was one.
     """
 
     code: str
@@ -64,3 +66,4 @@ class Finding:
     remedies: tuple[str, ...]
     picture: str
     symptoms: tuple[Finding, ...] = field(default=())
+    autopsy: Autopsy | None = None

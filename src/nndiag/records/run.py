@@ -10,12 +10,19 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nndiag.records.autopsy import Autopsy
 from nndiag.records.readings import Role
 from nndiag.records.site import Site
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-Status = Literal["running", "finished", "interrupted", "failed"]
+NAN_CHECK_REVIVED = (
+    "JAX had switched its own jax_debug_nans check off while it traced, as it does "
+    "since 0.8; nndiag switched it on again."
+)
+"""The note of a run in which `jax_debug_nans` was on and checked nothing."""
+
+Status = Literal["running", "finished", "interrupted", "stopped", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +91,7 @@ class Run:
         readings: ``(role, quantity, site)`` to its series of shape ``(R,)``.
         samples: ``(site, step)`` to up to 256 elements of the activation.
         notes: what nndiag could not see or lost, one sentence each.
+        autopsies: what replays of its steps found, by step, in their order.
     """
 
     path: Path
@@ -100,6 +108,7 @@ class Run:
     readings: Mapping[tuple[Role, str, Site], Floats]
     samples: Mapping[tuple[Site, int], Floats]
     notes: tuple[str, ...]
+    autopsies: Mapping[int, Autopsy] = field(default_factory=dict[int, Autopsy])
 
     def series(self, role: Role, quantity: str, site: Site) -> Floats:
         """Readings of one quantity over the recorded steps, NaN where not measured.

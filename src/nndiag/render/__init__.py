@@ -8,21 +8,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from nndiag.render.autopsy import print_autopsy as print_autopsy
     from nndiag.render.console import show as show
     from nndiag.render.figures import save_figures as save_figures
+    from nndiag.render.json import autopsy_json as autopsy_json
     from nndiag.render.json import findings_json as findings_json
     from nndiag.render.live import LiveView as LiveView
     from nndiag.render.page import html as html
 
 _HOMES = {
     "LiveView": "live",
+    "autopsy_json": "json",
     "findings_json": "json",
     "html": "page",
+    "print_autopsy": "autopsy",
     "save_figures": "figures",
     "show": "console",
 }
 
-__all__ = ["LiveView", "findings_json", "html", "save_figures", "show"]
+__all__ = [
+    "LiveView",
+    "autopsy_json",
+    "findings_json",
+    "html",
+    "print_autopsy",
+    "save_figures",
+    "show",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -16,6 +16,7 @@ from rich.rule import Rule
 from rich.table import Table as Grid
 from rich.text import Text
 
+from nndiag.render.code import Code
 from nndiag.render.rows import layer_table
 from nndiag.render.theme import TERMINAL, WORDS
 from nndiag.report.blocks import FindingCard, Level, Paragraphs, Proof, Report, Section
@@ -70,7 +71,10 @@ def finding(card: FindingCard) -> RenderableType:
     rows.add_column(ratio=1)
     for name, text in _rows(card):
         rows.add_row(name, text)
-    parts: list[RenderableType] = [Text(card.title, style="bold"), Text(), rows]
+    parts: list[RenderableType] = [Text(card.title, style="bold"), Text()]
+    if card.frame is not None:
+        parts += [Code(card.frame), Text()]
+    parts.append(rows)
     if card.symptoms:
         parts += [Text(), Rule("hangs together with", style="dim", align="left")]
         parts += [finding(symptom) for symptom in card.symptoms]

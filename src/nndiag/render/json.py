@@ -12,7 +12,8 @@ The structure, version 1::
          "sites": [{"name", "kind", "function", "dtype", "location"}],
          "first_step", "last_step",
          "evidence": [{"quantity", "value", "threshold", "source"}],
-         "cause", "remedies": ["…"], "picture", "symptoms": [findings]}
+         "cause", "remedies": ["…"], "picture", "symptoms": [findings],
+         "autopsy": see `autopsy_json`}
       ],
       "notes": ["…"]
     }
@@ -28,8 +29,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from nndiag.records import Finding, Run
+from nndiag.records import Autopsy, Finding, Run
 from nndiag.report.verdict import judge
+from nndiag.store import autopsy_document
 
 SCHEMA = 1
 
@@ -64,6 +66,19 @@ def findings_json(run: Run, findings: Sequence[Finding]) -> str:
     return json.dumps(_valid(document), indent=2, allow_nan=False)
 
 
+def autopsy_json(autopsy: Autopsy) -> dict[str, object]:
+    """An autopsy in terms of JSON.
+
+    Args:
+        autopsy: from a replay, or read back from a run.
+
+    Returns:
+        The fields of `nndiag.records.Autopsy` by name, origin, operands and chain as
+        objects of their own; without the replayed arrays.
+    """
+    return autopsy_document(autopsy)
+
+
 def _finding(finding: Finding) -> dict[str, object]:
     return {
         "code": finding.code,
@@ -96,6 +111,7 @@ def _finding(finding: Finding) -> dict[str, object]:
         "remedies": finding.remedies,
         "picture": finding.picture,
         "symptoms": [_finding(symptom) for symptom in finding.symptoms],
+        "autopsy": finding.autopsy and autopsy_json(finding.autopsy),
     }
 
 

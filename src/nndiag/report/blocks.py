@@ -11,7 +11,7 @@ from typing import Literal
 
 from nndiag.records import Severity
 from nndiag.report.layers import LayerRow
-from nndiag.report.picture import Caption, Picture
+from nndiag.report.picture import Caption, Flow, Picture
 
 Level = Literal["error", "warning", "info", "healthy"]
 """How a run, or a number of it, was judged."""
@@ -34,6 +34,33 @@ class Proof:
     source: str = ""
 
 
+@dataclass(frozen=True)
+class Finger:
+    """What is said of a place in a line: `caret` is its position, `None` if unknown."""
+
+    caret: int | None
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeFrame:
+    """A line of the user's source, and what to write instead.
+
+    Attributes:
+        place: such as ``"train.py:41:12"``.
+        line: its number, 0 if unknown.
+        source: the line, ``""`` if it could not be read.
+        fingers: what is said of places in `source`, in the order of the events.
+        instead: the lines to write in its place.
+    """
+
+    place: str
+    line: int
+    source: str
+    fingers: tuple[Finger, ...] = ()
+    instead: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class FindingCard:
     """A finding in words, beside the picture that proves it.
@@ -53,6 +80,8 @@ class FindingCard:
         picture: the proof, unless it is not there or stands with another card.
         see: name of the picture that stands with another card, else ``""``.
         symptoms: findings of the same chain that this one leads.
+        frame: the line of source that a replay has found.
+        autopsied: whether an autopsy tells more.
     """
 
     code: str
@@ -69,6 +98,8 @@ class FindingCard:
     picture: Picture | None
     see: str
     symptoms: tuple[FindingCard, ...]
+    frame: CodeFrame | None = None
+    autopsied: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +119,37 @@ class Table:
     note: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class AutopsyCard:
+    """The equation that made the first NaN or Inf, and the story around it.
+
+    Attributes:
+        level: ``"error"`` if the output shows it, else ``"warning"``.
+        title: the fault as one sentence.
+        when: the step that was replayed, ``""`` if none was named.
+        frames: the lines of source, of the origin first, if they could be read.
+        facts: where in the program, which elements, from where, to where.
+        operands: what went in and what came out.
+        chain: the way from the origin to the symptom, `None` if there is none.
+        cause: why.
+        rewrite: the line to write instead, `None` if that is not known.
+        advice: what to do, if it is no line of code.
+        notes: what the replay could not see.
+    """
+
+    level: Level
+    title: str
+    when: str
+    frames: tuple[CodeFrame, ...]
+    facts: tuple[tuple[str, str], ...]
+    operands: Table | None
+    chain: Flow | None
+    cause: str
+    rewrite: CodeFrame | None
+    advice: str
+    notes: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class KeyValues:
     """Names and what they stand for."""
@@ -102,7 +164,7 @@ class Paragraphs:
     texts: tuple[str, ...]
 
 
-Block = Picture | FindingCard | Table | KeyValues | Paragraphs
+Block = Picture | FindingCard | AutopsyCard | Table | KeyValues | Paragraphs
 
 
 @dataclass(frozen=True)
@@ -162,6 +224,9 @@ class Report:
                     found.append(block.picture)
                 for symptom in block.symptoms:
                     visit(symptom)
+            elif isinstance(block, AutopsyCard):
+                if block.chain is not None:
+                    found.append(block.chain)
             elif isinstance(block, Caption):
                 found.append(block)
 

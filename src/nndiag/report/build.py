@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from nndiag.records import Finding, Run, Severity
+from nndiag.report.autopsy import tell
 from nndiag.report.blocks import (
     Block,
     Cell,
@@ -34,6 +35,7 @@ _ENDED = {
     "running": "still running, or killed",
     "finished": "finished",
     "interrupted": "interrupted",
+    "stopped": "stopped: a NaN or Inf got into the state",
     "failed": "failed",
 }
 
@@ -69,6 +71,11 @@ def build(run: Run, findings: Sequence[Finding]) -> Report:
     rest = pictures.values()
     sections = (
         _section("findings", "Findings", cards),
+        _section(
+            "autopsy",
+            "Autopsy",
+            (tell(run.autopsies[step], step=step) for step in sorted(run.autopsies)),
+        ),
         _section("pictures", "More pictures" if cards else "Pictures", rest),
         _section("layers", "Layers", (_table(rows, marks),) if rows else ()),
         _section("settings", "Settings", _key_values(run.header.settings.items())),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from nndiag.records import Evidence, Finding, Site
+from nndiag.records import Evidence, Finding
+from nndiag.report.autopsy import place
 from nndiag.report.blocks import FindingCard, Proof
+from nndiag.report.code import location, same_line, summary
 from nndiag.report.picture import Picture
 from nndiag.report.units import number, percent, printable
 
@@ -19,7 +21,7 @@ def deal(
     """One card per finding, symptoms nested, each picture with the first to need it.
 
     What hangs under a finding with remedies shows none of its own: they could fight
-    those of the finding that leads it.
+    those of the finding that leads it. A rewrite of a line fights nothing.
 
     Args:
         findings: ranked by cause.
@@ -36,18 +38,22 @@ def deal(
             title=printable(finding.title),
             severity=finding.severity,
             confidence=_sure(finding.confidence),
-            where=_where(finding.sites),
-            lines=_unique(site.location for site in finding.sites),
+            where=_where(finding),
+            lines=_unique(_lines(finding)),
             when=_when(finding),
             evidence=tuple(_proof(evidence) for evidence in finding.evidence),
             cause=printable(finding.cause),
-            remedies=() if led else tuple(map(printable, finding.remedies)),
+            remedies=()
+            if led and finding.autopsy is None
+            else tuple(map(printable, finding.remedies)),
             picture=picture,
             see=finding.picture if taken else "",
             symptoms=tuple(
                 card(symptom, led or bool(finding.remedies))
                 for symptom in finding.symptoms
             ),
+            frame=finding.autopsy and summary(finding.autopsy),
+            autopsied=finding.autopsy is not None,
         )
 
     return tuple(card(finding) for finding in findings)
@@ -59,13 +65,27 @@ def _sure(confidence: float) -> str:
     return f"{text} sure"
 
 
-def _where(sites: Sequence[Site]) -> str:
-    names = _unique(sites)
+def _where(finding: Finding) -> str:
+    names = _unique(finding.sites)
+    if not names and finding.autopsy is not None:
+        return place(finding.autopsy.origin or finding.autopsy)
     if not names:
         return "the whole run"
     if len(names) <= _NAMED:
         return ", ".join(names)
     return f"{names[0]} … {names[-1]} ({len(names)} places)"
+
+
+def _lines(finding: Finding) -> Iterator[str]:
+    """The lines of source: where it began, where it became what it is."""
+    if finding.autopsy is None:
+        yield from (site.location for site in finding.sites)
+        return
+    origin = finding.autopsy.origin
+    if origin is not None:
+        yield location(origin)
+    if origin is None or not same_line(origin, finding.autopsy):
+        yield location(finding.autopsy)
 
 
 def _when(finding: Finding) -> str:

@@ -143,4 +143,26 @@ class Distribution(Caption):
     last_step: int
 
 
-Picture = Series | Heatmap | Profile | Distribution
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """One station of a `Flow`.
+
+    Attributes:
+        state: what it handed on (``"Inf"``, ``"NaN"``), ``""`` for one that made none.
+        name: the equation's primitive, or what else it is.
+        place: the line of source, the control flow and the pass, in words.
+    """
+
+    state: str
+    name: str
+    place: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flow(Caption):
+    """The way of a value through a program, first station first."""
+
+    nodes: tuple[Node, ...]
+
+
+Picture = Series | Heatmap | Profile | Distribution | Flow

@@ -9,10 +9,12 @@ from typing import cast
 
 from nndiag.records import Finding, Run
 from nndiag.rules import (
+    dead_debug_nans,
     dead_units,
     diverging_loss,
     exploding_gradient,
     input_scale,
+    masked_nonfinite,
     near_overflow,
     nonfinite_value,
     saturated_activation,
@@ -73,6 +75,8 @@ CATALOGUE: tuple[Rule, ...] = tuple(
         diverging_loss,
         nonfinite_value,
         near_overflow,
+        masked_nonfinite,
+        dead_debug_nans,
         input_scale,
     )
 )

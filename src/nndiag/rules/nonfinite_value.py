@@ -5,7 +5,9 @@
 Whether the loss is finite, at every step; whether loss, gradients and new parameters
 are, at every recorded step; and in the first bad recorded step, which reading is NaN
 or infinite first: parameters before the step, then values in forward order, then the
-loss, then cotangents and gradients from the output back.
+loss, then cotangents and gradients from the output back. Where the step was replayed,
+the equation that made the first NaN or Inf: its line, its numbers, and the line to
+write instead.
 
 ## Why it matters
 
@@ -27,7 +29,8 @@ gradient is infinite). Lower the learning rate if the values grew there.
 ## Known limits
 
 Between two recorded steps only the loss is known: the place is that of the first
-*recorded* bad step. Record every step (`--every 1`) to see where it began.
+*recorded* bad step. Record every step (`--every 1`) to see where it began. The
+equation is known only of a run that holds the autopsy of a step.
 
 ## References
 
@@ -37,11 +40,13 @@ Between two recorded steps only the loss is known: the place is that of the firs
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from nndiag.records import Evidence, Finding, Role, Run, Severity, Site
+from nndiag.rules import autopsied
 from nndiag.rules.words import name
 
 _QUANTITIES = ("largest", "norm", "std")
@@ -57,27 +62,28 @@ _WORDS: dict[Role, str] = {
 
 def examine(run: Run) -> Iterator[Finding]:
     """At most one finding, on the first bad step."""
-    loss_bad = run.steps[~np.isfinite(run.loss)]
-    step_bad = run.recorded[~run.finite]
-    both = sorted([*loss_bad[:1].tolist(), *step_bad[:1].tolist()])
-    if not both:
+    loss_bad = run.steps[~np.isfinite(run.loss)].tolist()
+    step_bad = run.recorded[~run.finite].tolist()
+    replayed = sorted(
+        step for step, found in run.autopsies.items() if found.reaches_output
+    )
+    bad = (*loss_bad, *step_bad, *replayed[:1])
+    if not bad:
         return
-    first = both[0]
+    first = min(bad)
+    what = "The loss" if first in loss_bad else "A gradient or parameter"
+    value = float(run.loss[run.steps == first][0]) if first in loss_bad else np.nan
+    title = f"{what} is {_kind(what, value)} at step {first}"
     seen = _origin(run)
-    later = f" at step {seen.step}" if seen and seen.step != first else ""
-    verb = "made" if seen and seen.role == "loss" else "first seen"
-    place = f", {verb} {seen.place}{later}" if seen else ""
-    what = "The loss" if first in loss_bad[:1] else "A gradient or parameter"
-    value = float(run.loss[run.steps == first][0]) if first in loss_bad[:1] else np.nan
-    yield Finding(
+    finding = Finding(
         code="ND401",
         name="nonfinite_value",
-        title=f"{what} is {_kind(what, value)} at step {first}{place}.",
+        title=f"{title}{_place(seen, first)}.",
         severity=_severity(run),
         confidence=1.0,
         sites=(seen.site,) if seen and seen.site else (),
         first_step=first,
-        last_step=max([*loss_bad[-1:].tolist(), *step_bad[-1:].tolist()]),
+        last_step=max(bad),
         evidence=(
             Evidence(
                 quantity="steps with a loss that is not finite", value=len(loss_bad)
@@ -94,11 +100,36 @@ def examine(run: Run) -> Iterator[Finding]:
         remedies=_remedies(run, first, seen),
         picture="headroom",
     )
+    yield _replay(run, replayed[0], title, finding) if replayed else finding
+
+
+def _place(seen: _Seen | None, first: int) -> str:
+    """Where the readings show it, as the end of the title."""
+    if seen is None:
+        return ""
+    later = f" at step {seen.step}" if seen.step != first else ""
+    verb = "made" if seen.role == "loss" else "first seen"
+    return f", {verb} {seen.place}{later}"
+
+
+def _replay(run: Run, step: int, title: str, finding: Finding) -> Finding:
+    """The finding with what the replay of a step says: the equation itself."""
+    autopsy = run.autopsies[step]
+    other = f" (step {step} replayed)" if step != finding.first_step else ""
+    return replace(
+        finding,
+        title=f"{title}: {autopsied.story(autopsy)}{other}.",
+        sites=autopsied.sites(run, autopsy),
+        evidence=(*autopsied.evidence(autopsy), *finding.evidence),
+        cause=autopsied.cause(autopsy),
+        remedies=autopsied.remedies(autopsy) or finding.remedies,
+        autopsy=autopsy,
+    )
 
 
 def _severity(run: Run) -> Severity:
-    spared = np.isfinite(run.loss).all() and len(run.recorded) > 0
-    return "info" if spared and bool(run.finite[-1]) else "error"
+    skipped = np.isfinite(run.loss).all() and not run.finite.all()
+    return "info" if skipped and bool(run.finite[-1]) else "error"
 
 
 def _kind(what: str, value: float) -> str:

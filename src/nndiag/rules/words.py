@@ -23,6 +23,19 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 10 else f"{value:.3g}"
 
 
+def precise(value: float) -> str:
+    """Up to six significant digits: a number that stands beside the limit it crossed.
+
+    Example:
+        >>> precise(88.7228391), precise(65520.0), precise(1e30), precise(-math.inf)
+        ('88.7228', '65520', '1e30', '-Inf')
+    """
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("Inf" if value > 0 else "-Inf")
+    mantissa, _, exponent = f"{value:.6g}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
+
+
 def percent(share: float) -> str:
     """A share of 1 in whole percent.
 

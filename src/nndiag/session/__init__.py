@@ -9,7 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nndiag.session.autopsying import Examined as Examined
+    from nndiag.session.autopsying import examine_run as examine_run
+    from nndiag.session.autopsying import examine_script as examine_script
+    from nndiag.session.autopsying import examine_target as examine_target
+    from nndiag.session.autopsying import open_debugger as open_debugger
     from nndiag.session.building import target as target
+    from nndiag.session.loading import holds_target as holds_target
     from nndiag.session.options import RunOptions as RunOptions
     from nndiag.session.publishing import Outcome as Outcome
     from nndiag.session.publishing import publish as publish
@@ -18,9 +24,15 @@ if TYPE_CHECKING:
     from nndiag.session.running import run as run
 
 _HOMES = {
+    "Examined": "autopsying",
     "Outcome": "publishing",
     "Recording": "recording",
     "RunOptions": "options",
+    "examine_run": "autopsying",
+    "examine_script": "autopsying",
+    "examine_target": "autopsying",
+    "holds_target": "loading",
+    "open_debugger": "autopsying",
     "publish": "publishing",
     "record": "recording",
     "run": "running",

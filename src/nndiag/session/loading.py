@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
 import importlib.util
@@ -40,6 +41,27 @@ def load_target(name: str) -> Target:
         found = getattr(module, "target", module)
     _require_parts(found, name)
     return found
+
+
+def holds_target(path: Path) -> bool:
+    """Whether a Python file looks like a target rather than a script.
+
+    It is not run for that: it defines `target`, or both `init` and `train_step`.
+    """
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return False
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            left = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {name.id for name in left if isinstance(name, ast.Name)}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+    return "target" in names or {"init", "train_step"} <= names
 
 
 def _import(place: str, name: str) -> ModuleType:

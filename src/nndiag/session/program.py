@@ -22,6 +22,7 @@ import numpy as np
 from nndiag.errors import ProgramError
 from nndiag.probes import Level, watch
 from nndiag.records import Readings
+from nndiag.replay import is_sound
 from nndiag.session.reduction import reduce_readings
 from nndiag.session.wording import name_and_text
 
@@ -74,11 +75,13 @@ class Stretch(NamedTuple):
     Attributes:
         state: the state after it.
         metrics: scalars of each step by name, shape ``[LONGEST]``.
+        sound: whether the state is finite after it, as far as it was before.
         packed: readings of each recorded step; `None` if the steps ran bare.
     """
 
     state: Any
     metrics: dict[str, Any]
+    sound: Any
     packed: Packed | None
 
 
@@ -92,13 +95,14 @@ class Program:
 
     Attributes:
         watching: whether steps are recorded at all; may be set to `False`.
+        step: the training step, with only those of its metrics that are numbers.
     """
 
     def __init__(self, step: Step, level: Level, *, every: int) -> None:
         self.every = every
         self.watching = True
-        self._step = _with_numbers_only(step)
-        self._watch = watch(self._step, level=level)
+        self.step = _with_numbers_only(step)
+        self._watch = watch(self.step, level=level)
         self._measured = jax.jit(self._measure)
         self._advance = jax.jit(self._run, static_argnames="watching")
 
@@ -113,15 +117,16 @@ class Program:
                 ``(state, metrics)`` with a state of the types it was given and a
                 scalar ``metrics["loss"]``.
         """
+        batch = jax.eval_shape(lambda stacked: _at(stacked, 0), data)
         try:
-            returned = jax.eval_shape(self._step, state, _at(data, 0))
+            returned = jax.eval_shape(self.step, state, batch)
         except Exception as error:
             raise ProgramError(f"train_step failed: {name_and_text(error)}") from error
         _check_outputs(jax.eval_shape(lambda tree: tree, state), returned)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                self._measured.eval_shape(state, _at(data, 0))
+                self._measured.eval_shape(state, batch)
             except ProgramError:
                 raise
             except Exception as error:  # a fault of nndiag must not end the training
@@ -141,9 +146,8 @@ class Program:
             steps: how many.
             number: of the first step, in the run.
         """
-        return Stretch(
-            *self._advance(state, data, start, steps, number, watching=self.watching)
-        )
+        watching = self.watching
+        return self._advance(state, data, start, steps, number, watching=watching)
 
     def _measure(self, state: Any, batch: Any) -> tuple[Any, Any, Packed]:
         """The watched step, with its readings as one vector."""
@@ -158,18 +162,19 @@ class Program:
 
     def _run(
         self, state: Any, data: Any, start: Any, steps: Any, number: Any, watching: bool
-    ) -> tuple[Any, dict[str, Any], Packed | None]:
-        _, shapes = jax.eval_shape(self._step, state, _at(data, 0))
+    ) -> Stretch:
+        _, shapes = jax.eval_shape(self.step, state, _at(data, 0))
         metrics = {n: jnp.zeros(LONGEST, v.dtype) for n, v in shapes.items()}
 
         def bare(i: Any, carry: Any) -> Any:
             state, metrics, rows = carry
-            state, new = self._step(state, _at(data, start + i))
+            state, new = self.step(state, _at(data, start + i))
             return state, _write(metrics, i, new), rows
 
         if not watching:
             carry = (state, metrics, None)
-            return jax.lax.fori_loop(0, steps, bare, carry)
+            after, metrics, _ = jax.lax.fori_loop(0, steps, bare, carry)
+            return Stretch(after, metrics, is_sound(state, after), None)
 
         def watched(i: Any, carry: Any) -> Any:
             state, metrics, rows = carry
@@ -188,12 +193,13 @@ class Program:
 
         one = self._measured.eval_shape(state, _at(data, 0))[2]
         rows = jnp.zeros((-(-LONGEST // self.every), *one.numbers.shape))
-        _, (state, metrics, rows) = jax.lax.while_loop(
+        _, (after, metrics, rows) = jax.lax.while_loop(
             lambda loop: loop[0] < steps,
             cycle,
             (jnp.asarray(0, jnp.int32), (state, metrics, rows)),
         )
-        return state, metrics, Packed(rows, one.structure, one.shapes)
+        packed = Packed(rows, one.structure, one.shapes)
+        return Stretch(after, metrics, is_sound(state, after), packed)
 
 
 def settle(state: Any) -> Any:

@@ -16,7 +16,8 @@ import jax
 
 from nndiag import rules, store
 from nndiag.errors import SettingError
-from nndiag.records import Finding, Readings, Status, StepRecord
+from nndiag.jaxprs import compat
+from nndiag.records import NAN_CHECK_REVIVED, Finding, Readings, Status, StepRecord
 from nndiag.session.describing import describe
 from nndiag.session.publishing import Outcome, publish
 from nndiag.session.reduction import reduce_loss, reduce_readings, scalar
@@ -87,6 +88,9 @@ class Recording:
             metrics: other scalars by name; what is no scalar is left out.
         """
         seconds = time.perf_counter() - self._began
+        if compat.debug_nans_is_dead():
+            compat.revive_debug_nans()
+            self._writer.note(NAN_CHECK_REVIVED)
         with self._losing(f"step {step!r}"):
             number = operator.index(step)
             given = {} if metrics is None else metrics

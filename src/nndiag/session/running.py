@@ -20,12 +20,13 @@ from nndiag.probes import Level
 from nndiag.protocol import Target
 from nndiag.records import Status, StepRecord
 from nndiag.session.describing import describe
+from nndiag.session.failing import examine
 from nndiag.session.loading import configure, load_target
 from nndiag.session.options import RunOptions
 from nndiag.session.program import Program, settle
 from nndiag.session.publishing import Outcome, publish
 from nndiag.session.reduction import scalar
-from nndiag.session.training import Trainer, epochs
+from nndiag.session.training import Poisoned, Trainer, epochs
 from nndiag.session.wording import name_and_text, text_of
 
 
@@ -45,13 +46,14 @@ def run(options: RunOptions, console: Console | None = None) -> Outcome:
         ProgramError: the target's step cannot be watched; nothing was written.
         RunError: the run directory exists or cannot be written.
     """
-    target = _prepare(options)
+    target = prepare(options)
     if options.debug_nans:
         jax.config.update("jax_debug_nans", True)
     return _Run(options, target).execute(console)
 
 
-def _prepare(options: RunOptions) -> Target:
+def prepare(options: RunOptions) -> Target:
+    """The target that the options name, with their settings."""
     changes: dict[str, Any] = dict(options.changes)
     if options.data is not None:
         changes["data"] = options.data
@@ -74,8 +76,8 @@ class _Run:
         if console is not None:
             console.print("making data and parameters ready …")
         init_key, data_key = jax.random.split(jax.random.key(options.seed))
-        count = _epochs(self.target, options)
-        with _bad_input("the target cannot be set up"):
+        count = count_epochs(self.target, options)
+        with bad_input("the target cannot be set up"):
             state = settle(self.target.init(init_key))
             course = epochs(self.target, data_key, count)
             stacks = next(course)
@@ -96,12 +98,13 @@ class _Run:
         for note in notes:
             writer.note(note)
         with _view(console, path.name, planned, options.every) as show:
-            status = self._train(
-                Trainer(program, show=_recorder(writer, show), note=writer.note),
-                writer,
-                state,
-                itertools.chain([itertools.chain([stack], stacks)], course),
-            )
+            trainer = Trainer(program, show=_recorder(writer, show), note=writer.note)
+            course = itertools.chain([itertools.chain([stack], stacks)], course)
+            status = self._train(trainer, writer, state, course)
+        if trainer.failure is not None:
+            if console is not None:
+                console.print(f"replaying step {trainer.failure.step} …")
+            examine(trainer.failure, program.step, writer, path / "failure")
         writer.close(status)
         if writer.lost:
             warnings.warn(writer.lost, stacklevel=2)
@@ -129,6 +132,8 @@ class _Run:
             _finish(trainer)
             writer.note(f"Interrupted at step {trainer.step}.")
             return "interrupted"
+        except Poisoned:
+            return "stopped"
         except Exception as error:
             _finish(trainer)
             writer.note(
@@ -150,7 +155,7 @@ def _finish(trainer: Trainer) -> None:
         trainer.finish()
 
 
-def _epochs(target: Target, options: RunOptions) -> int:
+def count_epochs(target: Target, options: RunOptions) -> int:
     """How many epochs to train: enough for `steps`, if only that is given."""
     if options.epochs is not None:
         return options.epochs
@@ -212,7 +217,7 @@ def _recorder(
 
 
 @contextlib.contextmanager
-def _bad_input(what: str) -> Iterator[None]:
+def bad_input(what: str) -> Iterator[None]:
     """Turns what a target says about bad input into an error of one line."""
     try:
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -9,11 +10,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nndiag.errors import TargetError
 from nndiag.jaxprs import compat
 from nndiag.protocol import Target
-from nndiag.records import StepRecord
+from nndiag.records import NAN_CHECK_REVIVED, StepRecord
+from nndiag.session.failing import Failure, find_failure
 from nndiag.session.program import LONGEST, Program, Stretch
 from nndiag.session.wording import name_and_text
 
@@ -24,18 +27,24 @@ _STRETCH_SECONDS = 0.25
 """Steps are dispatched in stretches of about this duration."""
 
 
-_REVIVED = (
-    "JAX had switched its own jax_debug_nans check off while it traced, as it does "
-    "since 0.8; nndiag switched it on again."
-)
-
-
 class Pending(NamedTuple):
-    """A dispatch whose results have not been read yet."""
+    """A dispatch whose results have not been read yet.
+
+    Attributes:
+        first: number of its first step.
+        steps: how many it has.
+        stretch: what it returned.
+        again: looks for its first bad step.
+    """
 
     first: int
     steps: int
     stretch: Stretch
+    again: Callable[[], Failure | None]
+
+
+class Poisoned(Exception):
+    """The training was ended: its state is not finite, and no step will mend it."""
 
 
 class Trainer:
@@ -48,6 +57,7 @@ class Trainer:
 
     Attributes:
         step: number of the next step.
+        failure: the first step that made a NaN or Inf, as soon as one is known.
     """
 
     def __init__(
@@ -61,6 +71,7 @@ class Trainer:
         self.show = show
         self.note = note
         self.step = 0
+        self.failure: Failure | None = None
         self._began = self._last_read = time.perf_counter()
         self._pending: deque[Pending] = deque()
         self._stretch = 1
@@ -69,8 +80,10 @@ class Trainer:
         """Trains on the stacked batches `data`, up to step `limit`; the new state.
 
         Raises:
-            FloatingPointError: `jax_debug_nans` is on and a step made a NaN; that step
-                has been recorded.
+            Poisoned: a NaN or Inf got into the state, or a step made one and
+                `jax_debug_nans` is on; that step has been recorded.
+            FloatingPointError: `jax_debug_nans` is on and saw a NaN that is not seen
+                again when the step is repeated.
         """
         total = len(jax.tree.leaves(data)[0])
         index = 0
@@ -86,7 +99,9 @@ class Trainer:
                 with jax.debug_nans(False):  # once more, to see what JAX only stopped
                     self._advance(state, data, index, steps)
                     self.finish()
-                raise
+                if self.failure is None:
+                    raise
+                raise Poisoned from None
             state = stretch.state
             index += steps
             self.step += steps
@@ -99,7 +114,10 @@ class Trainer:
 
     def _advance(self, state: Any, data: Any, index: int, steps: int) -> Stretch:
         stretch = self._dispatch(state, data, index, steps)
-        self._pending.append(Pending(self.step, steps, stretch))
+        again = functools.partial(
+            find_failure, self.program.step, state, data, index, steps, self.step
+        )
+        self._pending.append(Pending(self.step, steps, stretch, again))
         while self._pending and (
             len(self._pending) > _IN_FLIGHT or _is_ready(self._pending[0])
         ):
@@ -125,7 +143,7 @@ class Trainer:
         return stretch
 
     def _read(self, pending: Pending) -> None:
-        metrics, packed = jax.device_get(pending.stretch[1:])
+        metrics, sound, packed = jax.device_get(pending.stretch[1:])
         now = time.perf_counter()
         for i in range(pending.steps):
             values = {name: float(value[i]) for name, value in metrics.items()}
@@ -137,6 +155,13 @@ class Trainer:
             self.show(StepRecord(number, now - self._began, loss, values, readings))
         self._pace(pending.steps / max(now - self._last_read, 1e-6))
         self._last_read = now
+        finite = np.isfinite(metrics["loss"][: pending.steps]).all()
+        if self.failure is None and not (sound and finite):
+            with jax.debug_nans(False):
+                self.failure = pending.again()
+        if not sound:
+            self._pending.clear()
+            raise Poisoned
 
     def _pace(self, rate: float) -> None:
         """Sizes the next stretches by the rate seen last, in steps per second."""
@@ -147,7 +172,7 @@ class Trainer:
     def _keep_nan_check_alive(self) -> None:
         if compat.debug_nans_is_dead():
             compat.revive_debug_nans()
-            self.note(_REVIVED)
+            self.note(NAN_CHECK_REVIVED)
 
 
 def epochs(target: Target, key: Any, count: int) -> Iterator[Iterator[Any]]:

@@ -3,6 +3,8 @@
 The layout and the tables are documented in ``docs/run-directory.md``.
 """
 
+from nndiag.store.autopsies import autopsy_document as autopsy_document
+from nndiag.store.autopsies import read_document as read_document
 from nndiag.store.header import require_new as require_new
 from nndiag.store.listing import RunSummary as RunSummary
 from nndiag.store.listing import list_runs as list_runs

@@ -1,7 +1,9 @@
-"""Open the database of a run to read it: live, finished, killed or hostile."""
+"""Make the database of a run; open it to read: live, finished, killed or hostile."""
 
 from __future__ import annotations
 
+import os
+import platform
 import shutil
 import sqlite3
 from collections.abc import Generator
@@ -10,9 +12,39 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from nndiag.errors import RunError
-from nndiag.store.schema import DATABASE, SCHEMA_VERSION, TABLES
+from nndiag.store.schema import (
+    AUTOPSIES_SINCE,
+    DATABASE,
+    LARGEST_CELL,
+    SCHEMA_VERSION,
+    TABLES,
+    text,
+)
 
-_LARGEST_CELL = 1 << 20  # bytes; a sample takes one kilobyte
+
+def create_database(path: Path) -> sqlite3.Connection:
+    """A new database with all tables, and a status that says ``"running"``.
+
+    Raises:
+        sqlite3.Error: it cannot be made.
+    """
+    connection = sqlite3.connect(path, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("BEGIN")
+        for statement in TABLES.values():
+            connection.execute(statement)
+        connection.execute(
+            "INSERT INTO status VALUES (1, 'running', ?, ?)",
+            (os.getpid(), text(platform.node())),
+        )
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.commit()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 @contextmanager
@@ -39,7 +71,7 @@ def open_database(directory: Path) -> Generator[sqlite3.Connection]:
             )
         with ExitStack() as stack:
             connection = _connect(path, stack)
-            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LARGEST_CELL)
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_CELL)
             connection.execute("BEGIN")
             _check_schema(connection, directory)
             yield connection
@@ -74,7 +106,7 @@ def _connect_here(path: Path, stack: ExitStack) -> sqlite3.Connection:
 
 
 def _check_schema(connection: sqlite3.Connection, directory: Path) -> None:
-    """Demand version and tables of this schema, so no view or trap stands in."""
+    """Demand a known version and its tables, so that no view or trap stands in."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > SCHEMA_VERSION:
         raise RunError(
@@ -83,7 +115,9 @@ def _check_schema(connection: sqlite3.Connection, directory: Path) -> None:
         )
     present = dict(connection.execute("SELECT name, sql FROM sqlite_master").fetchall())
     for name, statement in TABLES.items():
-        if version != SCHEMA_VERSION or present.get(name) != statement:
+        if name == "autopsy" and 1 <= version < AUTOPSIES_SINCE:
+            continue
+        if version < 1 or present.get(name) != statement:
             raise RunError(
                 f"{directory} is not a run directory: the table {name!r} in its "
                 f"{DATABASE} is not the one that nndiag makes; restore it from a copy"

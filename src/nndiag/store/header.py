@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
 from nndiag.errors import RunError
 from nndiag.records import Header
+from nndiag.store.plain import plain
 from nndiag.store.schema import HEADER, SCHEMA_VERSION
 
 _LARGEST = 4 << 20  # bytes; a header of a few kilobytes is usual
@@ -36,7 +35,7 @@ def write_header(directory: Path, header: Header) -> None:
     ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``, since JSON has none.
     """
     document = {"schema": SCHEMA_VERSION} | {
-        field.name: _plain(getattr(header, field.name)) for field in fields(Header)
+        field.name: plain(getattr(header, field.name)) for field in fields(Header)
     }
     unfinished = directory / f"{HEADER}.part"
     unfinished.write_text(json.dumps(document, indent=2) + "\n", encoding="ascii")
@@ -63,22 +62,6 @@ def read_header(directory: Path) -> Header | None:
             f"{path} is not the header of a run ({error}); "
             f"restore it, or move it away to read the run without its settings"
         ) from error
-
-
-def _plain(value: object) -> object:
-    """`value` in terms of JSON."""
-    if value is None or isinstance(value, bool | str | int):
-        return value
-    if isinstance(value, float):
-        if math.isfinite(value):
-            return value
-        return "NaN" if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"
-    if isinstance(value, Mapping):
-        mapping = cast(Mapping[object, object], value)
-        return {str(key): _plain(entry) for key, entry in mapping.items()}
-    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, bytes):
-        return [_plain(entry) for entry in cast(Sequence[object], value)]
-    return str(value)
 
 
 def _header(document: Any) -> Header:

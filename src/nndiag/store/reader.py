@@ -21,6 +21,7 @@ from nndiag.records import (
     SiteKind,
     Status,
 )
+from nndiag.store.autopsies import read_autopsies
 from nndiag.store.database import open_database
 from nndiag.store.header import read_header
 from nndiag.store.schema import HEADER
@@ -57,6 +58,8 @@ def read(path: Path, *, most: int = 2_000) -> Run:
         kept = _thin(finite, most)
         recorded = stored[kept]
         notes = _notes(connection)
+        autopsies, unreadable = read_autopsies(connection)
+        notes += unreadable
         if header is None:
             notes.append(
                 f"{HEADER} is missing: command, settings and versions unknown."
@@ -78,6 +81,7 @@ def read(path: Path, *, most: int = 2_000) -> Run:
             readings=_readings(connection, sites, recorded),
             samples=_samples(connection, sites),
             notes=tuple(notes),
+            autopsies=autopsies,
         )
 
 

@@ -7,8 +7,14 @@ from typing import Any
 
 from nndiag.records import QUANTITIES
 
-SCHEMA_VERSION = 1
-"""Version of the tables, in SQLite's ``PRAGMA user_version``."""
+SCHEMA_VERSION = 2
+"""Version of the tables, in SQLite's ``PRAGMA user_version``; older ones are read."""
+
+AUTOPSIES_SINCE = 2
+"""The first version with the table ``autopsy``."""
+
+LARGEST_CELL = 1 << 20
+"""Bytes in one cell at most; a sample takes one kilobyte, an autopsy a few."""
 
 DATABASE = "run.sqlite"
 HEADER = "run.json"
@@ -69,6 +75,10 @@ TABLES: dict[str, str] = {
     "note": """CREATE TABLE note (
     id INTEGER PRIMARY KEY,
     sentence TEXT NOT NULL UNIQUE
+)""",
+    "autopsy": """CREATE TABLE autopsy (
+    step INTEGER PRIMARY KEY,
+    document TEXT NOT NULL
 )""",
 }
 """The statement that makes each table. SQLite keeps it word for word, so that a

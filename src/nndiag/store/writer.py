@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping
@@ -11,10 +9,20 @@ from contextlib import suppress
 from pathlib import Path
 
 from nndiag.errors import RunError
-from nndiag.records import QUANTITIES, Header, Readings, Site, Status, StepRecord
+from nndiag.records import (
+    QUANTITIES,
+    Autopsy,
+    Header,
+    Readings,
+    Site,
+    Status,
+    StepRecord,
+)
+from nndiag.store.autopsies import insert_autopsy
+from nndiag.store.database import create_database
 from nndiag.store.header import require_new, write_header
 from nndiag.store.samples import Samples
-from nndiag.store.schema import DATABASE, SCHEMA_VERSION, TABLES, number, text
+from nndiag.store.schema import DATABASE, number, text
 
 _COMMIT_SECONDS = 0.5
 _COMMIT_STEPS = 100
@@ -52,31 +60,11 @@ def create(path: Path, header: Header) -> Writer:
         require_new(path)
         path.mkdir(parents=True, exist_ok=True)
         write_header(path, header)
-        return Writer(path, _create_database(path / DATABASE))
+        return Writer(path, create_database(path / DATABASE))
     except (OSError, sqlite3.Error) as error:
         raise RunError(
             f"{path} cannot be written ({error}); choose another directory"
         ) from error
-
-
-def _create_database(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("BEGIN")
-        for statement in TABLES.values():
-            connection.execute(statement)
-        connection.execute(
-            "INSERT INTO status VALUES (1, 'running', ?, ?)",
-            (os.getpid(), text(platform.node())),
-        )
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        connection.commit()
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 class Writer:
@@ -154,6 +142,15 @@ class Writer:
             )
 
         self._attempt(f"the evaluation after step {step}", insert)
+
+    def add_autopsy(self, step: int, autopsy: Autopsy) -> None:
+        """Store or replace what a replay of `step` found, and commit it."""
+
+        def insert(connection: sqlite3.Connection) -> None:
+            insert_autopsy(connection, step, autopsy)
+            self._commit(connection)
+
+        self._attempt(f"the autopsy of step {step}", insert)
 
     def note(self, sentence: str) -> None:
         """Store what could not be seen or was lost; the same sentence only once."""

@@ -57,6 +57,7 @@ def canvas(
     left: float = 0.66,
     right: float = 0.2,
     top: float = 0.34,
+    bottom: float = 0.52,
 ) -> tuple[Figure, Axes]:
     """A figure with one pair of axes.
 
@@ -64,11 +65,11 @@ def canvas(
         picture: gives the title.
         height: of the axes in inches.
         titled: whether title and hint stand above; a page says them itself.
-        left: margin in inches; so are `right` and `top`.
+        left: margin in inches; so are `right`, `top` and `bottom`.
         right: see `left`.
         top: see `left`.
+        bottom: see `left`.
     """
-    bottom = 0.52
     header = _HEADER if titled else 0.0
     full = bottom + height + top + header
     figure = Figure(figsize=(WIDTH, full), facecolor=LIGHT["paper"])

@@ -1,0 +1,59 @@
+"""Seeing the gradients that a function takes while it is traced."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from jax._src import api as _api
+from jax._src import config as _config
+
+# Part of the key of JAX's trace caches: what was traced under watch is never handed
+# to the unwatched program, nor the other way round.
+_watching = _config.bool_state(
+    "nndiag_watching",
+    False,
+    "Set while nndiag traces a function that it watches.",
+    include_in_trace_context=True,
+)
+_lock = threading.Lock()
+_depth = 0
+_bare_vjp = _api.vjp
+
+
+def is_watching() -> bool:
+    """Whether this thread is tracing a watched function."""
+    return bool(_watching.value)
+
+
+@contextlib.contextmanager
+def intercepted_gradients(vjp: Callable[..., Any]) -> Iterator[None]:
+    """Within it, `jax.grad` and `jax.value_and_grad` differentiate by `vjp`.
+
+    Both look `vjp` up in their own module at each call, so functions made earlier
+    (`grad_loss = jax.grad(loss)` at the top of a module) and other libraries' uses
+    are seen as well. Other threads keep the plain one.
+
+    Args:
+        vjp: takes the plain `jax.vjp`, then the arguments of `jax.vjp`.
+    """
+
+    def dispatch(fun: Callable[..., Any], *primals: Any, **options: Any) -> Any:
+        if not is_watching():
+            return _bare_vjp(fun, *primals, **options)
+        return vjp(_bare_vjp, fun, *primals, **options)
+
+    global _depth
+    with _lock:
+        _depth += 1
+        _api.vjp = dispatch
+    try:
+        with _watching(True):
+            yield
+    finally:
+        with _lock:
+            _depth -= 1
+            if _depth == 0:
+                _api.vjp = _bare_vjp

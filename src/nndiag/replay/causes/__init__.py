@@ -1,0 +1,73 @@
+"""Why an equation made a NaN or Inf, in words, and what to write instead."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from nndiag.replay.birth import Birth
+from nndiag.replay.causes import domain, indeterminate, masking, overflow, poles
+from nndiag.replay.causes.cause import Cause
+from nndiag.replay.causes.evidence import Evidence, number
+from nndiag.replay.rewriting import Change, rewrite
+
+_FINDERS = (masking.find, poles.find, overflow.find, domain.find, indeterminate.find)
+
+
+def explain(birth: Birth, *, reaches_output: bool) -> tuple[str, str]:
+    """The cause of a birth, and how to write the line.
+
+    Args:
+        birth: the equation that made a NaN or Inf, with its values.
+        reaches_output: whether a NaN or Inf that comes from it is in the output.
+
+    Returns:
+        The cause, a sentence or two with the numbers of the first offending element;
+        and the user's own statement rewritten, or, where no rewrite is known for it,
+        a line of advice (`""` if there is none).
+    """
+    evidence = Evidence(birth)
+    cause = next(filter(None, (find(evidence) for find in _FINDERS)), None)
+    cause = cause or _unknown(evidence)
+    text = f"{cause.text}."
+    if not reaches_output:
+        text += (
+            " No NaN or Inf reaches the output: what comes out is finite, "
+            "and may be wrong."
+        )
+    return text, _rewrite(birth, cause) or cause.advice
+
+
+def _rewrite(birth: Birth, cause: Cause) -> str:
+    """The user's statement, rewritten; that of the origin if only it can be."""
+    places = [birth] if birth.origin is None else [birth, birth.origin]
+    for place in places:
+        for change in cause.patterns:
+            if found := _at(place, change, birth, around=True):
+                return found
+    for change in cause.changes:
+        if found := _at(places[-1] if cause.elsewhere else birth, change, birth):
+            return found
+    return ""
+
+
+def _at(place: Birth, change: Change, birth: Birth, *, around: bool = False) -> str:
+    """The rewrite of one line; where it is another than the birth's, that is said."""
+    file, line = place.location.file, place.location.line
+    found = rewrite(file, line, place.column, change, around=around)
+    if not found or (file, line) == (birth.location.file, birth.location.line):
+        return found
+    return f"# line {line} of {Path(file).name}\n{found}"
+
+
+def _unknown(evidence: Evidence) -> Cause:
+    """A true sentence for an equation that no file of this package knows."""
+    made = "NaN" if evidence.birth.kind == "nan" else "Inf"
+    values = ", ".join(map(number, evidence.values()))
+    text = (
+        f"{evidence.primitive} put out {made} ({evidence.dtype}) for operands that "
+        "held none"
+    )
+    if values and not any(map(math.isnan, evidence.values())):
+        text += f"; at the first offending element they were {values}"
+    return Cause(text)

@@ -1,0 +1,33 @@
+"""A cause in words, and how to write the line instead."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from nndiag.replay.rewriting import Change
+
+
+class Cause(NamedTuple):
+    """Why an equation made a NaN or Inf.
+
+    Attributes:
+        text: a sentence or two, with the numbers.
+        patterns: rewrites of a larger expression around the place, tried first.
+        changes: rewrites of the very expression, tried next.
+        advice: what to do where none of them applies.
+        elsewhere: whether `changes` are for the line of the origin.
+    """
+
+    text: str
+    patterns: tuple[Change, ...] = ()
+    changes: tuple[Change, ...] = ()
+    advice: str = ""
+    elsewhere: bool = False
+
+
+_TINY = {"float16": "6.2e-05", "float64": "1e-300", "complex128": "1e-300"}
+
+
+def tiny(dtype: str) -> str:
+    """A positive number near the smallest normal one, as it is written in source."""
+    return _TINY.get(dtype, "1e-37")

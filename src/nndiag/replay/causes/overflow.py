@@ -1,0 +1,156 @@
+"""Finite numbers whose result is too large for its dtype."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from nndiag.replay.causes import changes
+from nndiag.replay.causes.cause import Cause
+from nndiag.replay.causes.evidence import Evidence, largest, number
+from nndiag.replay.causes.patterns import EXPONENTIALS
+
+_EXPONENTIAL = {"exp": 1.0, "exp2": math.log(2), "expm1": 1.0, "sinh": 1.0, "cosh": 1.0}
+_WRITTEN = {"mul": "·", "add": "+", "add_any": "+", "sub": "−", "div": "/"}
+_SUMS = ("reduce_sum", "cumsum", "dot_general", "conv_general_dilated", "reduce_prod")
+_HALF = ("float16",)
+
+
+def find(evidence: Evidence) -> Cause | None:
+    """The cause, if finite operands gave an Inf that is no pole."""
+    if evidence.birth.kind != "inf":
+        return None
+    for cause in (_exponential, _cast, _power, _sum, _arithmetic):
+        if found := cause(evidence):
+            return found
+    return None
+
+
+def exponent_limit(primitive: str, dtype: str) -> float:
+    """The largest argument at which an exponential is finite.
+
+    >>> round(exponent_limit("exp", "float32"), 2)
+    88.72
+    """
+    double = math.log(2) if primitive in ("sinh", "cosh") else 0.0
+    return (math.log(largest(dtype)) + double) / _EXPONENTIAL[primitive]
+
+
+def _exponential(evidence: Evidence) -> Cause | None:
+    name = evidence.primitive
+    if name not in _EXPONENTIAL:
+        return None
+    limit = exponent_limit(name, evidence.dtype)
+    text = (
+        f"{name}({number(evidence.value(0))}) overflows {evidence.dtype}, "
+        f"whose largest argument is {number(limit)}"
+    )
+    bound = str(math.floor(limit * 10) / 10 - 0.1)[:4].rstrip(".")
+    return Cause(
+        text,
+        patterns=EXPONENTIALS,
+        changes=(changes.bounded((name,), None, bound),),
+        advice=f"subtract the maximum before {name}, or use jax.nn.logsumexp, "
+        "jax.nn.log_softmax or jax.nn.softmax, which do",
+    )
+
+
+def _cast(evidence: Evidence) -> Cause | None:
+    if evidence.primitive not in ("convert_element_type", "reduce_precision"):
+        return None
+    dtype = evidence.dtype
+    value = number(evidence.value(0))
+    before = str(evidence.operands[0].dtype)
+    source = evidence.source(0)
+    if source is not None and source.name == "reduce_sum" and dtype in _HALF:
+        return _half_precision(
+            f"a sum of {value} overflows {dtype}, whose largest number is "
+            f"{number(evidence.largest)}; JAX adds in {before} and casts the result",
+            evidence,
+        )
+    return Cause(
+        f"the cast of {value} from {before} to {dtype} overflows: the largest {dtype} "
+        f"is {number(evidence.largest)}",
+        changes=(changes.half_as_bfloat16,),
+        advice=f"keep it in {before}, or cast to bfloat16, which has the range of "
+        "float32",
+    )
+
+
+def _power(evidence: Evidence) -> Cause | None:
+    name, base = evidence.primitive, evidence.value(0)
+    if name in ("integer_pow", "square"):
+        exponent = float(evidence.parameters.get("y", 2))
+    elif name == "pow":
+        exponent = evidence.value(1)
+    else:
+        return None
+    if base == 0 or not math.isfinite(base):
+        return None
+    text = (
+        f"{_signed(base)} to the power {number(exponent)} overflows {evidence.dtype}, "
+        f"whose largest number is {number(evidence.largest)}"
+    )
+    return _too_large(text, evidence)
+
+
+def _sum(evidence: Evidence) -> Cause | None:
+    name = evidence.primitive
+    if name not in _SUMS:
+        return None
+    highest = max(
+        float(np.max(np.abs(o.astype(np.float64)), initial=0))
+        for o in evidence.operands
+    )
+    what = {
+        "dot_general": "a matrix product",
+        "conv_general_dilated": "a convolution",
+        "reduce_prod": "a product",
+    }.get(name, "a sum")
+    text = (
+        f"{what} of {evidence.dtype} numbers up to {number(highest)} in size overflows"
+        f": the largest {evidence.dtype} is {number(evidence.largest)}"
+    )
+    return _too_large(text, evidence)
+
+
+def _arithmetic(evidence: Evidence) -> Cause | None:
+    sign = _WRITTEN.get(evidence.primitive)
+    if sign is None or len(evidence.operands) != 2:
+        return None
+    values = evidence.values()
+    if not all(map(math.isfinite, values)) or (sign == "/" and values[1] == 0):
+        return None
+    text = (
+        f"{_joined(values, sign)} overflows {evidence.dtype}, whose largest number is "
+        f"{number(evidence.largest)}"
+    )
+    return _too_large(text, evidence)
+
+
+def _too_large(text: str, evidence: Evidence) -> Cause:
+    if evidence.dtype in _HALF:
+        return _half_precision(text, evidence)
+    return Cause(
+        text,
+        advice="look at why the numbers are this large (unscaled inputs, a diverging "
+        "step), or work with their logarithms",
+    )
+
+
+def _half_precision(text: str, evidence: Evidence) -> Cause:
+    return Cause(
+        text,
+        changes=changes.IN_FLOAT32,
+        advice="compute this in float32 or bfloat16 and cast the result back",
+    )
+
+
+def _signed(value: float) -> str:
+    return f"({number(value)})" if value < 0 else number(value)
+
+
+def _joined(values: Sequence[float], sign: str) -> str:
+    return f" {sign} ".join(map(_signed, values))

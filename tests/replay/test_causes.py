@@ -1,0 +1,177 @@
+"""Causes say why, with the exact numbers of the first offending element."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from nndiag.jaxprs.location import Location
+from nndiag.replay.birth import Birth
+from nndiag.replay.causes import explain
+from nndiag.replay.causes.evidence import largest, number
+from nndiag.replay.causes.overflow import exponent_limit
+
+
+def birth(fun: Any, *arguments: Any, kind: str = "nan") -> Birth:
+    """The birth at the last equation of a function without control flow."""
+    jaxpr = jax.make_jaxpr(fun)(*arguments)
+    values = dict(zip(jaxpr.jaxpr.invars, arguments, strict=True))
+    values |= dict(zip(jaxpr.jaxpr.constvars, jaxpr.consts, strict=True))
+    makers: dict[Any, Any] = {}
+
+    def read(atom: Any) -> Any:
+        return atom.val if hasattr(atom, "val") else values[atom]
+
+    def maker(variable: Any) -> tuple[Any, Sequence[Any]] | None:
+        made = makers.get(variable)
+        return made and (made, [read(atom) for atom in made.invars])
+
+    for equation in jaxpr.jaxpr.eqns:
+        operands = [read(atom) for atom in equation.invars]
+        out = equation.primitive.bind(
+            *operands, **equation.primitive.get_bind_params(equation.params)
+        )
+        for variable in equation.outvars:
+            values[variable] = out
+            makers[variable] = equation
+    result = np.asarray(out)
+    test = np.isnan if kind == "nan" else np.isinf
+    return Birth(
+        kind=kind,  # type: ignore[arg-type]
+        equation=equation,
+        operands=tuple(map(np.asarray, operands)),
+        result=result,
+        bad=test(result),
+        location=Location("", "", 0),
+        column=0,
+        source="",
+        direction="forward",
+        path=(),
+        origin=None,
+        maker=maker,
+    )
+
+
+def cause(fun: Any, *arguments: Any, kind: str = "nan") -> str:
+    return explain(birth(fun, *arguments, kind=kind), reaches_output=True)[0]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_the_limit_of_exp_is_where_exp_becomes_infinite(dtype: str) -> None:
+    limit = exponent_limit("exp", dtype)
+    exact = math.log(float(jnp.finfo(dtype).max))
+    assert limit == pytest.approx(exact)
+    assert math.exp(limit * 0.999) < largest(dtype) < math.exp(limit * 1.001)
+
+
+def test_numbers_are_those_of_the_first_offending_element() -> None:
+    x = jnp.array([[1.0, 2.0], [104.2, 1000.0]])
+    assert cause(lax.exp, x, kind="inf") == (
+        "exp(104.2) overflows float32, whose largest argument is 88.72."
+    )
+    y = jnp.array([3.0, -0.25, -7.0])
+    assert cause(lax.log, y) == "log(-0.25) is not real."
+    assert cause(lax.sqrt, y).startswith("sqrt(-0.25) is not real")
+
+
+def test_numbers_of_a_broadcast_operand_are_found() -> None:
+    top, below = jnp.array([[1.0, 0.0]]), jnp.array([[5.0, 0.0]])
+    assert cause(lax.div, top, below).startswith("0 / 0")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "words"),
+    [
+        ("int32", 50_000, ("2500000000", "2147483647")),
+        ("int16", 200, ("40000", "32767")),
+        ("int8", 12, ("144", "127")),
+    ],
+)
+def test_wrapped_integers_are_recomputed_exactly(
+    dtype: str, value: int, words: tuple[str, str]
+) -> None:
+    n = jnp.array([1, value], dtype)
+
+    def fun(n: Any) -> Any:
+        return lax.sqrt(lax.convert_element_type(lax.mul(n, n), jnp.float32))
+
+    text = cause(fun, n)
+    assert all(word in text for word in words)
+    assert int(words[0]) == value**2
+    assert int(words[1]) == np.iinfo(dtype).max
+
+
+def test_a_negative_integer_that_did_not_wrap_is_not_called_wrapped() -> None:
+    def fun(n: Any) -> Any:
+        return lax.sqrt(lax.convert_element_type(lax.mul(n, n - 9), jnp.float32))
+
+    assert "wrapped" not in cause(fun, jnp.array([3], jnp.int32))
+
+
+def test_a_cast_says_both_types_and_the_limit() -> None:
+    def fun(x: Any) -> Any:
+        return lax.convert_element_type(x, jnp.float16)
+
+    text = cause(fun, jnp.array([1.0, 70_000.0]), kind="inf")
+    assert "from float32 to float16" in text
+    assert number(float(np.finfo(np.float16).max)) in text
+
+
+@pytest.mark.parametrize(
+    ("fun", "arguments", "kind", "words"),
+    [
+        (lax.mul, (jnp.array([0.0]), jnp.array([jnp.inf])), "nan", "0 · Inf is NaN"),
+        (lax.sub, (jnp.array([jnp.inf]),) * 2, "nan", "Inf − Inf is NaN"),
+        (lax.add, (jnp.array([jnp.inf]), -jnp.array([jnp.inf])), "nan", "Inf + (-Inf)"),
+        (lax.div, (jnp.array([jnp.inf]),) * 2, "nan", "Inf / Inf is NaN"),
+        (lax.div, (jnp.array([-2.0]), jnp.array([0.0])), "inf", "-2 / 0 is -Inf"),
+        (lax.rem, (jnp.array([5.0]), jnp.array([0.0])), "nan", "5 divided by 0"),
+        (lax.mul, (jnp.array([1e30]), jnp.array([2e30])), "inf", "1e+30 · 2e+30"),
+        (lax.add, (jnp.array([3e38]), jnp.array([3e38])), "inf", "3e+38 + 3e+38"),
+        (lax.log1p, (jnp.array([-1.0]),), "inf", "log1p(-1) is -Inf"),
+        (lax.rsqrt, (jnp.array([0.0]),), "inf", "rsqrt(0)"),
+        (lax.cos, (jnp.array([jnp.inf]),), "nan", "cos of Inf"),
+        (lax.acosh, (jnp.array([0.5]),), "nan", "arccosh(0.5)"),
+        (lax.atanh, (jnp.array([1.5]),), "nan", "arctanh(1.5)"),
+        (lax.asin, (jnp.array([-1.5]),), "nan", "arcsin(-1.5)"),
+        (lax.sinh, (jnp.array([100.0]),), "inf", "sinh(100) overflows"),
+        (lax.lgamma, (jnp.array([0.0]),), "inf", "lgamma(0) is Inf"),
+        (lax.digamma, (jnp.array([-1.0]),), "nan", "digamma put out NaN"),
+    ],
+)
+def test_each_kind_is_named(
+    fun: Any, arguments: tuple[Any, ...], kind: str, words: str
+) -> None:
+    assert words in cause(fun, *arguments, kind=kind)
+
+
+def test_a_finite_output_is_said_to_be_perhaps_wrong() -> None:
+    found = birth(lax.exp, jnp.array([100.0]), kind="inf")
+    assert "No NaN or Inf reaches the output" in explain(found, reaches_output=False)[0]
+    assert "No NaN" not in explain(found, reaches_output=True)[0]
+
+
+def test_advice_stands_in_for_a_rewrite_where_the_source_is_unknown() -> None:
+    found = birth(lax.exp, jnp.array([100.0]), kind="inf")
+    assert "logsumexp" in explain(found, reaches_output=True)[1]
+
+
+@pytest.mark.parametrize(
+    "fun", [lax.exp, lax.log, lax.sqrt, lambda x: lax.div(x, x), lambda x: x * jnp.inf]
+)
+def test_random_keys_and_scalars_do_no_harm(fun: Any) -> None:
+    for value in (0.0, -1.0, 200.0, math.inf):
+        found = birth(fun, jnp.float32(value))
+        for kind, test in (("nan", np.isnan), ("inf", np.isinf)):
+            bad = test(found.result)
+            if bad.any():
+                text, _ = explain(
+                    found._replace(kind=kind, bad=bad),  # type: ignore[arg-type]
+                    reaches_output=True,
+                )
+                assert text.endswith(".")

@@ -20,18 +20,20 @@ GALLERY = Path(__file__).resolve().parent / "gallery"
 
 CASES: dict[str, session.RunOptions] = {
     "deep-sigmoid": session.RunOptions(preset="deep-sigmoid", every=30),
+    "raw-pixels": session.RunOptions(target="examples/raw_pixels.py"),
     "relu": session.RunOptions(preset="relu"),
 }
-"""The examples: a sick run and a healthy one."""
+"""The examples: a sick run, one that breaks, and a healthy one."""
 
 
 def make(name: str, folder: Path) -> session.Outcome:
     """Train one of `CASES` and leave its run directory, `name`, in `folder`."""
     options = CASES[name]
     path = folder / name
-    command = f"nndiag run --preset {options.preset} --every {options.every}"
+    what = f"--preset {options.preset}" if options.preset else options.target
     session.run(dataclasses.replace(options, out=path))
-    _forget_the_machine(path, command)
+    shutil.rmtree(path / "failure", ignore_errors=True)  # it holds absolute paths
+    _forget_the_machine(path, f"nndiag run {what} --every {options.every}")
     return session.publish(path, dpi=options.dpi)
 
 
@@ -63,6 +65,7 @@ def _below_its_folder(file: str) -> str:
 
 def main() -> None:
     """Make every example anew."""
+    os.chdir(GALLERY.parents[1])  # where the examples are
     for name in CASES:
         shutil.rmtree(GALLERY / name, ignore_errors=True)
         outcome = make(name, GALLERY)

@@ -175,3 +175,29 @@ def test_a_plain_state_and_a_state_that_changes_type_are_refused():
 
 def test_the_guarded_state_is_a_pytree():
     assert len(jax.tree.leaves(Guarded(1, 2, 3, 4, 5))) == 5
+
+
+@pytest.mark.parametrize("donated", [False, True])
+def test_memory_holds_no_second_state_unless_it_is_donated(donated):
+    state = {"a": jnp.ones((300, 300)), "b": jnp.ones((200, 100))}
+    batch = jnp.ones((16, 20))
+
+    def halve(state, batch):
+        return jax.tree.map(lambda x: x * batch.mean(), state), {}
+
+    def peak(step, carry):
+        options = {"donate_argnums": 0} if donated else {}
+        compiled = jax.jit(step, **options).lower(carry, batch).compile()
+        memory = compiled.memory_analysis()
+        return (
+            memory.argument_size_in_bytes
+            + memory.output_size_in_bytes
+            + memory.temp_size_in_bytes
+            - memory.alias_size_in_bytes
+        )
+
+    guarded = guard(halve)
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    extra = peak(guarded, guarded.start(state, batch)) - peak(halve, state)
+    kept_batches = 2 * batch.nbytes  # one goes in, one comes out
+    assert extra - kept_batches <= (1.02 if donated else 0.02) * size

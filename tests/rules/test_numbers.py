@@ -86,7 +86,72 @@ def test_a_steady_approach_is_seen_before_it_arrives(build):
     finding = one(near_overflow, build(largest=largest))
     assert finding.evidence[0].value == pytest.approx(3.1)
     assert finding.evidence[1].value == pytest.approx(0.11)
-    assert "28 steps" in finding.title
+    assert finding.title.endswith(
+        "was 3.1 bits from overflow at step 290, closing 0.11 bits a step; at this "
+        "pace it overflows at step 319."
+    )
+
+
+def with_operation(run, bits, role="value", function="exp", dtype="float32"):
+    """The run with an operation of this headroom at its last recorded steps."""
+    site = Site(
+        f"output/{function}",
+        kind="operation",
+        scope="output",
+        function=function,
+        order=99,
+        dtype=dtype,
+        file="model.py",
+        line=41,
+    )
+    largest = np.ones(len(run.recorded))
+    largest[-len(bits) :] = np.exp2(np.log2(MAXIMA[dtype]) - np.array(bits))
+    readings = {**run.readings, (role, "largest", site): largest}
+    return dataclasses.replace(run, sites=(*run.sites, site), readings=readings)
+
+
+def test_an_operation_is_named_by_its_line_and_dated_ahead(build):
+    bits = 3.1 + 0.4 * np.arange(120)[::-1]
+    run = with_operation(build(steps=121, every=1), bits)
+    finding = one(near_overflow, run)
+    assert finding.title == (
+        "exp at model.py:41 was 3.1 bits from overflow at step 120, closing 0.4 bits a "
+        "step; at this pace it overflows at step 128."
+    )
+    assert finding.sites == ("output/exp",)
+    assert "log_softmax" in finding.remedies[0]
+    # ln(2^128) - 3.1 ln 2
+    assert "argument reached 86.6" in finding.cause
+
+
+def test_the_derivative_of_an_operation_is_called_so(build):
+    run = with_operation(build(), [20, 14, 8, 2], role="cotangent", function="log")
+    title = one(near_overflow, run).title
+    assert title.startswith("The derivative by what enters log at model.py:41 was 2 ")
+
+
+def test_noise_about_a_level_is_no_approach(build):
+    noise = 20 + 5 * np.sin(2.4 * np.arange(30))
+    assert one(near_overflow, with_operation(build(), noise)) is None
+
+
+def test_one_outlier_does_not_hide_an_approach(build):
+    bits = np.arange(35.0, 5.0, -1.0)
+    bits[-2] = 30
+    finding = one(near_overflow, with_operation(build(), bits))
+    assert finding.evidence[1].value == pytest.approx(0.1)
+
+
+def test_operations_change_no_other_finding(build, spoil):
+    run = spoil(build(), 100, ("value", "hidden_5/relu"))
+    masked = np.full(30, np.inf)
+    other = with_operation(run, np.full(30, 60.0), function="log")
+    readings = {**other.readings, ("value", "largest", other.sites[-1]): masked}
+    other = dataclasses.replace(other, readings=readings)
+    assert list(nonfinite_value.examine(other)) == list(nonfinite_value.examine(run))
+    assert other.layers() == run.layers()
+    broken = broken_loss(with_operation(build(), np.full(30, 60.0)), 100, math.inf)
+    assert "made between the logits and the loss" in one(nonfinite_value, broken).title
 
 
 def test_the_constant_of_a_mask_is_no_approach(build):

@@ -10,10 +10,11 @@ as it is compiled to nothing.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Hashable
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 from jax.extend.core import Primitive
-from jax.numpy import broadcast_to, moveaxis
 
 from nndiag.jaxprs import compat
 from nndiag.records import Role, Site
@@ -30,6 +31,7 @@ class Mark(NamedTuple):
             equally named sites of two networks in one step.
         unit_axis: axis of the units (channels), counted from the end.
         batched: the axes that `jax.vmap` added inside the watch.
+        detail: what else the statistics need to know (of an operation, which).
     """
 
     role: Role | str
@@ -37,6 +39,7 @@ class Mark(NamedTuple):
     call: int
     unit_axis: int = -1
     batched: tuple[int, ...] = ()
+    detail: Hashable = None
 
     def units(self, rank: int) -> int:
         """The axis of the units in an array of this rank, counted from the start."""
@@ -80,22 +83,39 @@ def _transpose(cotangent: Any, *operands: Any, mark: Mark) -> list[Any]:
     return [cotangent, *(None for _ in operands[1:])]
 
 
-def _batch(operands: Any, axes: Any, *, mark: Mark) -> tuple[Any, int]:
-    """Marks the batched value as it lies: to move its axes would cost a copy."""
+def _batch(operands: Any, axes: Any, *, mark: Mark) -> tuple[Any, int | None]:
+    """Marks the batched value as it lies: to move its axes would cost a copy.
+
+    A value that is not batched stays so; the axes that its riders gain go first.
+    """
     value, *riders = operands
     axis, *rider_axes = axes
-    if axis is None:
-        sizes = (
-            r.shape[a] for r, a in zip(riders, rider_axes, strict=True) if a is not None
-        )
-        value, axis = broadcast_to(value, (next(sizes), *value.shape)), 0
+    if axis is not None:
+        earlier = tuple(a + (a >= axis) for a in mark.batched)
+        mark = mark._replace(batched=(*earlier, axis))
+    rank = value.ndim - (axis is not None)
     moved = [
-        rider if other is None else moveaxis(rider, other, axis)
+        _aligned(rider, other, axis, rank)
         for rider, other in zip(riders, rider_axes, strict=True)
     ]
-    earlier = tuple(a + (a >= axis) for a in mark.batched)
-    batched = mark._replace(batched=(*earlier, axis))
-    return mark_primitive.bind(value, *moved, mark=batched), axis
+    return mark_primitive.bind(value, *moved, mark=mark), axis
+
+
+def _aligned(rider: Any, own: int | None, axis: int | None, rank: int) -> Any:
+    """The rider with its new axis, if any, where it broadcasts against the value.
+
+    Args:
+        rider: an array.
+        own: its new axis.
+        axis: the new axis of the value.
+        rank: of the value without its new axis.
+    """
+    extra = jnp.ndim(rider) - (own is not None) - rank
+    if own is not None:
+        return jnp.moveaxis(rider, own, 0 if axis is None else axis + extra)
+    if axis is None or extra < 0:
+        return rider
+    return jnp.expand_dims(rider, axis + extra)
 
 
 compat.define_identity(mark_primitive, jvp=_jvp, transpose=_transpose, batch=_batch)

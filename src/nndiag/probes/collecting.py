@@ -58,15 +58,16 @@ class Collector:
                 mark = equation.params["mark"]
                 self._read(mark, operands, harvest)
                 outputs = operands[:1]
-                if equation.invars[0] in inputs:
+                (atom, *_), (output,) = equation.invars, equation.outvars
+                if not compat.is_literal(atom) and atom in inputs:
                     # A marked input stays that input, for a second gradient call.
-                    inputs[equation.outvars[0]] = inputs[equation.invars[0]]
+                    inputs[output] = inputs[atom]
                     if mark.role == "parameter":
                         key = mark.call, mark.site
-                        origins.setdefault(key, inputs[equation.invars[0]])
+                        origins.setdefault(key, inputs[atom])
                 if mark.role == "gradient" and not mark.batched:
                     step = Scaled((mark.call, mark.site), 1.0)
-                    descent.scaled[equation.outvars[0]] = step
+                    descent.scaled[output] = step
             elif rule is not None:
                 outputs, inner, flow = rule(self, equation, operands)
                 fresh = harvest.add(inner)
@@ -92,6 +93,10 @@ class Collector:
             loss = jnp.asarray(value, jnp.float32)
             harvest.losses.setdefault(mark.call, loss)
             harvest.finite.append(jnp.isfinite(loss))
+        elif mark.site.kind == "operation":
+            stats = statistics.describe_operation(mark, value, *riders)
+            if level.overflow and stats is not None:
+                harvest.put(mark.role, key, stats)
         elif mark.role == "value":
             if level.saturation or level.overflow:
                 stats = statistics.describe_value(mark, level, value, *riders)

@@ -15,7 +15,9 @@ from nndiag.jaxprs.bodies import Body, Path, rebuild
 from nndiag.jaxprs.location import Location
 from nndiag.jaxprs.marks import Mark, next_call, place
 from nndiag.probes.partition import Partition, is_array
-from nndiag.probes.survey import Plan, Use, survey
+from nndiag.probes.plan import Plan, Use
+from nndiag.probes.risks import watch_risks
+from nndiag.probes.survey import survey
 from nndiag.records import Site
 
 
@@ -40,6 +42,7 @@ def marked_vjp(
         return vjp(fun, *primals, has_aux=has_aux, **options)
     call = next_call()
     plan = survey(jaxpr, len(leaves), call)
+    watch_risks(jaxpr, len(leaves), call, plan)
     if plan.unseen:
         warnings.warn(_unseen(plan.unseen), stacklevel=2)
     sites = _parameter_sites(primals, plan)
@@ -97,7 +100,7 @@ def _replay(
 ) -> list[Any]:
     """Evaluates a jaxpr, placing the planned marks on its way."""
     known: dict[Any, Any] = {}
-    planned = plan.at(path)
+    planned, sentinels = plan.at(path), plan.sentinels.get(path, {})
 
     def read(atom: Any) -> Any:
         return atom.val if compat.is_literal(atom) else known[atom]
@@ -116,7 +119,15 @@ def _replay(
         changes = {}
         if plan.within((*path, index)):
             changes = rebuild(equation, lambda b, i=index: _marked(b, plan, (*path, i)))
-        outputs = compat.bind(equation, [read(a) for a in equation.invars], **changes)
+        operands = [read(atom) for atom in equation.invars]
+        sentinel = sentinels.get(index)
+        if sentinel is not None and sentinel.operand is not None:
+            riders = [operands[number] for number in sentinel.riders]
+            marked = place(sentinel.mark, operands[sentinel.operand], *riders)
+            operands[sentinel.operand] = marked
+        outputs = compat.bind(equation, operands, **changes)
+        if sentinel is not None and sentinel.operand is None:
+            outputs[0] = place(sentinel.mark, outputs[0])
         for variable, value in zip(equation.outvars, outputs, strict=True):
             write(variable, value)
     return [read(atom) for atom in jaxpr.outvars]

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from nndiag.jaxprs.marks import Mark
 from nndiag.probes.activations import ACTIVATIONS
 from nndiag.probes.level import Level
+from nndiag.probes.peaks import peak
 from nndiag.records import TensorStats
 
 SAMPLE_SIZE = 256
@@ -60,6 +61,26 @@ def describe_value(mark: Mark, level: Level, value: Any, *riders: Any) -> Tensor
         dead_units=units if activation.flat_at_zero else None,
         saturated_units=units,
     )
+
+
+def describe_operation(mark: Mark, value: Any, *riders: Any) -> TensorStats | None:
+    """The largest number that an operation makes, or that its derivative does.
+
+    `None` for what has another type than the operation's result: the derivative by
+    what was cast is as wide as that was.
+
+    Args:
+        mark: its detail is the `nndiag.probes.peaks.Operation`.
+        value: the marked operand or result, or the cotangent that was made of it.
+        *riders: the other operands.
+    """
+    if mark.role != "value":
+        same = str(jnp.result_type(value)) == mark.site.dtype
+        return TensorStats(largest=_largest(_wide(value))) if same else None
+    operation: Any = mark.detail
+    wide = [_wide(operand) for operand in (value, *riders)]
+    ordered = wide[::-1] if operation.second else wide
+    return TensorStats(largest=peak(operation, jnp, *ordered))
 
 
 def describe_derivative(mark: Mark, level: Level, value: Any) -> TensorStats:

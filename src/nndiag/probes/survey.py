@@ -7,7 +7,6 @@ own. The result is a plan: which variable of which (nested) jaxpr gets which mar
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -19,44 +18,8 @@ from nndiag.jaxprs.marks import Mark
 from nndiag.probes import elementwise
 from nndiag.probes.curves import Activated, Curves
 from nndiag.probes.facts import CONSTANT, Fact, combine, has_layers, is_layer
+from nndiag.probes.plan import Plan, Planned, Use, Visit
 from nndiag.records import Site
-
-
-class Planned(NamedTuple):
-    """A mark to be placed on a variable, with the variables that ride along."""
-
-    mark: Mark
-    riders: tuple[Any, ...] = ()
-
-
-class Use(NamedTuple):
-    """Where a parameter first meets data."""
-
-    order: int
-    location: Location
-
-
-@dataclass
-class Plan:
-    """What the survey found.
-
-    Attributes:
-        marks: for each body, the marks to place on its variables.
-        uses: for each differentiated leaf that is used, where it first is.
-        unseen: primitives with layers inside that cannot be entered.
-    """
-
-    marks: dict[Path, dict[Any, Planned]] = field(default_factory=dict)
-    uses: dict[int, Use] = field(default_factory=dict)
-    unseen: set[str] = field(default_factory=set)
-
-    def at(self, path: Path) -> dict[Any, Planned]:
-        """The marks of one body."""
-        return self.marks.get(path, {})
-
-    def within(self, path: Path) -> bool:
-        """Whether any mark stands in the body at `path` or deeper."""
-        return any(other[: len(path)] == path for other in self.marks)
 
 
 class _Candidate(NamedTuple):
@@ -109,6 +72,7 @@ class _Survey:
         self.candidates: list[_Candidate] = []
         self.feeding: set[int] = set()
         self.uses: dict[int, Use] = {}
+        self.visits: dict[Path, Visit] = {}
         self.inputs: list[_Place] = []
         self.softmax: _Place | None = None
         self.unseen: set[str] = set()
@@ -131,6 +95,8 @@ class _Survey:
             if is_layer(equation, operands):
                 self._note_layer(equation, operands, location, path)
             activated = curves.follow(equation)
+            root = None if activated is None else activated.root
+            self.visits[*path, index] = Visit(self.order, root)
             outputs = self._through(equation, operands, known, location, (*path, index))
             if activated is not None:
                 outputs = [
@@ -237,7 +203,7 @@ class _Survey:
 
     def plan(self, call: int) -> Plan:
         """The marks that the whole pass justifies."""
-        plan = Plan(uses=self.uses, unseen=self.unseen)
+        plan = Plan(uses=self.uses, visits=self.visits, unseen=self.unseen)
         used: Counter[str] = Counter()
         for place in self.inputs:
             site = _site(_numbered("input", used), "input", place)

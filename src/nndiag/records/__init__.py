@@ -8,6 +8,13 @@ from nndiag.records.autopsy import Operand as Operand
 from nndiag.records.finding import Evidence as Evidence
 from nndiag.records.finding import Finding as Finding
 from nndiag.records.finding import Severity as Severity
+from nndiag.records.gradcheck import Coordinate as Coordinate
+from nndiag.records.gradcheck import Correctness as Correctness
+from nndiag.records.gradcheck import Duality as Duality
+from nndiag.records.gradcheck import GradCheck as GradCheck
+from nndiag.records.gradcheck import GuiltyRule as GuiltyRule
+from nndiag.records.gradcheck import LeafCheck as LeafCheck
+from nndiag.records.gradcheck import Taylor as Taylor
 from nndiag.records.readings import QUANTITIES as QUANTITIES
 from nndiag.records.readings import Array as Array
 from nndiag.records.readings import Readings as Readings

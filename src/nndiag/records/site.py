@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-SiteKind = Literal["input", "activation", "logits", "parameter", "tap"]
+SiteKind = Literal["input", "activation", "logits", "parameter", "tap", "operation"]
 
 
 class Site(str):
@@ -18,9 +18,11 @@ class Site(str):
     Attributes:
         kind: ``"input"`` (what the first parametrised operation reads),
             ``"activation"``, ``"logits"`` (what the softmax of the loss reads),
-            ``"parameter"`` or ``"tap"`` (named by the user).
+            ``"parameter"``, ``"tap"`` (named by the user) or ``"operation"`` (one that
+            can leave the range of its type, such as an exponential).
         scope: the `jax.named_scope` path around it, ``""`` if there is none.
-        function: the activation function (``"sigmoid"``), else ``""``.
+        function: the activation function (``"sigmoid"``) or the primitive of the
+            operation (``"exp"``), else ``""``.
         order: position in the forward program, growing with depth.
         dtype: name of the dtype, such as ``"float32"``.
         shape: shape of the value in the program.

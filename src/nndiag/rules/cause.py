@@ -47,12 +47,12 @@ EXPLAINS: tuple[tuple[str, str, Callable[[Finding, Finding], bool]], ...] = (
     ("ND206", "ND202", _earlier),
     ("ND202", "ND303", _always),
     ("ND206", "ND303", _always),
-    ("ND402", "ND401", _earlier),
     ("ND303", "ND401", _earlier),
     ("ND202", "ND401", _earlier),
     ("ND206", "ND401", _earlier),
     ("ND202", "ND402", _earlier),
     ("ND206", "ND402", _earlier),
+    ("ND401", "ND402", _always),
 )
 """(cause, symptom, when). The first line that applies to a symptom decides."""
 

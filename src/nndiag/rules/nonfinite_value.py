@@ -158,12 +158,18 @@ def _origin(run: Run) -> _Seen | None:
     loss = _loss(run, step)
     if loss is None or np.isfinite(loss):
         order = ("parameter", "value", "cotangent", "gradient", "update")
+    sites = _values(run)
     for role in order:
         back = role in ("cotangent", "gradient")
-        for site in run.sites[::-1] if back else run.sites:
+        for site in sites[::-1] if back else sites:
             if any(_bad(run, role, quantity, site, at) for quantity in _QUANTITIES):
                 return _Seen(step, role, site, _WORDS[role].format(name(site)))
     return None if "gradient" in order else _before_loss(run, at)
+
+
+def _values(run: Run) -> tuple[Site, ...]:
+    """The sites but operations, of which not the value but the peak is known."""
+    return tuple(site for site in run.sites if site.kind != "operation")
 
 
 def _loss(run: Run, step: int) -> float | None:
@@ -175,7 +181,7 @@ def _loss(run: Run, step: int) -> float | None:
 def _before_loss(run: Run, at: int) -> _Seen:
     """The loss is the first that is not finite: after which value was it made?"""
     step = int(run.recorded[at])
-    for site in run.sites[::-1]:
+    for site in _values(run)[::-1]:
         if any(np.isfinite(run.series("value", q, site)[at]) for q in _QUANTITIES):
             what = site if site == site.kind else f"{site.kind} {name(site)}"
             place = f"between the {what} and the loss"

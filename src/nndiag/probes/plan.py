@@ -1,0 +1,79 @@
+"""Where marks are to be placed in a function that is about to be differentiated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from nndiag.jaxprs.bodies import Path
+from nndiag.jaxprs.location import Location
+from nndiag.jaxprs.marks import Mark
+
+
+class Planned(NamedTuple):
+    """A mark to be placed on a variable, with the variables that ride along."""
+
+    mark: Mark
+    riders: tuple[Any, ...] = ()
+
+
+class Sentinel(NamedTuple):
+    """A mark to be placed at one equation, seen by no other.
+
+    Attributes:
+        mark: what is said of the operand or result.
+        operand: number of the operand that is marked; `None` for the result.
+        riders: numbers of the operands that ride along.
+    """
+
+    mark: Mark
+    operand: int | None
+    riders: tuple[int, ...] = ()
+
+
+class Use(NamedTuple):
+    """Where a parameter first meets data."""
+
+    order: int
+    location: Location
+
+
+class Visit(NamedTuple):
+    """What the survey saw at an equation.
+
+    Attributes:
+        order: its place in the program.
+        root: the pre-activation, if the equation makes an activation.
+    """
+
+    order: int
+    root: Any = None
+
+
+@dataclass
+class Plan:
+    """What is to be marked.
+
+    Attributes:
+        marks: for each body, the marks to place on its variables.
+        sentinels: for each body, the marks to place at its equations, by number.
+        uses: for each differentiated leaf that is used, where it first is.
+        visits: for each equation that the survey came by, its body and number.
+        unseen: primitives with layers inside that cannot be entered.
+    """
+
+    marks: dict[Path, dict[Any, Planned]] = field(default_factory=dict)
+    sentinels: dict[Path, dict[int, Sentinel]] = field(default_factory=dict)
+    uses: dict[int, Use] = field(default_factory=dict)
+    visits: dict[Path, Visit] = field(default_factory=dict)
+    unseen: set[str] = field(default_factory=set)
+
+    def at(self, path: Path) -> dict[Any, Planned]:
+        """The marks of one body."""
+        return self.marks.get(path, {})
+
+    def within(self, path: Path) -> bool:
+        """Whether any mark stands in the body at `path` or deeper."""
+        return any(
+            other[: len(path)] == path for other in (*self.marks, *self.sentinels)
+        )

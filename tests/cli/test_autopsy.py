@@ -83,13 +83,14 @@ def test_a_script_without_a_nan_runs_to_its_end(nndiag, script):
     answer = nndiag("autopsy", str(script), "--", "9")
     assert answer.code == 0
     assert "end" in answer.out
-    assert "No NaN or Inf in 6 steps." in answer.out
+    assert "No NaN in 6 jitted calls; --look-for any looks for both." in answer.out
 
 
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("raise RuntimeError('no data')", "RuntimeError: no data"),
+        ("raise RuntimeError('no data')", "RuntimeError: no data, at line 1 (raise"),
+        ("raise SystemExit(3)", "ended with exit code 3"),
         ("x = 3", "calls no function made by jax.jit"),
         ("def broken(:", "SyntaxError"),
     ],
@@ -145,7 +146,7 @@ def test_a_stored_run_tells_its_autopsy_again(nndiag, model, tmp_path):
 def test_a_run_without_an_autopsy_says_so(nndiag, store_run):
     answer = nndiag("autopsy", str(store_run()))
     assert answer.code == 0
-    assert "No NaN or Inf" in answer.out
+    assert "No NaN or Inf in 3 steps." in answer.out
 
 
 def test_the_script_that_repeats_it_is_written_to_a_new_directory(
@@ -176,3 +177,76 @@ def test_the_debugger_opens_at_the_line_with_the_arrays(model):
     assert done.returncode == 1, done.stderr
     assert f"falling_model.py({marked_line(model)})" in done.stdout
     assert "(Pdb) [-" in done.stdout or "(Pdb) [0.0" in done.stdout
+
+
+ODD = """
+import copy, threading
+import jax, jax.numpy as jnp
+
+@jax.jit
+def root(fn, look_for):
+    return jnp.sqrt(fn) * look_for  # here
+
+copied = copy.deepcopy(root)
+thread = threading.Thread(target=copied, args=(jnp.asarray(-1.0), 2.0))
+thread.start()
+thread.join()
+print("after")
+"""
+
+
+def test_odd_names_copies_and_threads_of_a_script_are_seen(nndiag, tmp_path):
+    file = tmp_path / "odd.py"
+    file.write_text(ODD)
+    answer = nndiag("autopsy", str(file), "--json")
+    assert answer.code == 1
+    assert json.loads(answer.out)["autopsy"]["line"] == marked_line(file)
+    assert "Traceback" not in answer.err
+
+
+METRIC = """
+import jax, jax.numpy as jnp
+
+class Model:
+    def init(self, key):
+        return {"params": jnp.ones(3), "count": jnp.zeros(())}
+
+    def train_step(self, state, batch):
+        def loss(params):
+            return jnp.sum(jnp.sqrt(5 - state["count"]) * params**2)  # here
+
+        value, gradient = jax.value_and_grad(loss)(state["params"])
+        params, count = state["params"] - 0.01 * gradient, state["count"] + 1
+        metrics = {"best": jnp.asarray(jnp.inf), "e": jnp.exp(99 + value)}
+        return {"params": params, "count": count}, {"loss": value, **metrics}
+
+    def epoch(self, key):
+        return jnp.ones((20, 2))
+
+target = Model()
+"""
+
+
+def test_a_metric_that_is_infinite_on_purpose_is_not_the_fault(nndiag, tmp_path):
+    file = tmp_path / "metric_model.py"
+    file.write_text(METRIC)
+    answer = nndiag("autopsy", f"{file}:target", "--json")
+    document = json.loads(answer.out)
+    assert document["step"] == 6
+    assert document["autopsy"]["primitive"] == "sqrt"
+    assert document["autopsy"]["line"] == marked_line(file)
+    other = nndiag("autopsy", f"{file}:target", "--look-for", "inf")
+    assert other.code == 0
+    assert "Step 6 returned what is not finite" in other.out
+
+
+def test_options_of_targets_are_refused_for_scripts(nndiag, script):
+    answer = nndiag("autopsy", str(script), "--steps", "10")
+    assert answer.code == 2
+    assert "--steps is for targets" in answer.err
+
+
+def test_running_a_script_says_which_command_is_meant(nndiag, script):
+    answer = nndiag("run", str(script))
+    assert answer.code == 2
+    assert "nndiag autopsy" in answer.err

@@ -352,3 +352,18 @@ def test_watching_operations_changes_no_bit():
     assert {"exp", "log", "div", "sqrt"} <= set(operations(readings))
     for a, b in zip(jax.tree.leaves(bare), jax.tree.leaves(after), strict=True):
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+@pytest.mark.parametrize("divisor", ["count", "one_hot"])
+def test_a_divisor_that_may_be_zero_does_not_end_the_watch(divisor):
+    def loss(w, mask):
+        count = (mask != 0).sum()
+        below = count if divisor == "count" else jax.nn.one_hot(count, 4)[0] + 1
+        return (w / below).sum()
+
+    def step(w, mask):
+        value, gradient = jax.value_and_grad(loss)(w, mask)
+        return w - gradient, value
+
+    _, readings = nndiag.watch(step)(jnp.ones(3), jnp.asarray([1, 0, 1]))
+    assert float(readings.gradient["parameter"].norm) > 0

@@ -173,6 +173,15 @@ def test_a_plain_state_and_a_state_that_changes_type_are_refused():
         guarded(guarded.start(jnp.ones(3), 1.0), 1.0)
 
 
+def test_a_ragged_batch_and_a_third_value_are_refused_in_words():
+    guarded = guard(lambda w, x: (w, {"loss": x.sum()}))
+    with pytest.raises(ProgramError, match="last batch of another size"):
+        guarded(guarded.start(jnp.ones(2), jnp.ones(4)), jnp.ones(3))
+    three = guard(lambda w, x: (w, x, {}))
+    with pytest.raises(ProgramError, match="returns 3 values: put what it carries"):
+        three(three.start(jnp.ones(2), jnp.ones(4)), jnp.ones(4))
+
+
 def test_the_guarded_state_is_a_pytree():
     assert len(jax.tree.leaves(Guarded(1, 2, 3, 4, 5))) == 5
 

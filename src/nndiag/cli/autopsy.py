@@ -80,11 +80,25 @@ def autopsy(
 
     with stage(as_json=as_json, quiet=False):
         if Path(subject).is_dir():
-            examined = session.examine_run(Path(subject))
+            examined, wanted = session.examine_run(Path(subject)), Wanted.any
         elif subject.endswith(".py") and not session.holds_target(Path(subject)):
             path = Path(subject)
-            wanted = (look_for or Wanted.nan).value
-            examined = session.examine_script(path, arguments or [], look_for=wanted)
+            given = {
+                "--preset": preset,
+                "--set": changes,
+                "--data": data,
+                "--epochs": epochs,
+                "--steps": steps,
+            }
+            for option in (name for name, value in given.items() if value):
+                raise SettingError(
+                    f"{option} is for targets; {subject} is run as a script, which "
+                    "takes its own arguments after --"
+                )
+            wanted = look_for or Wanted.nan
+            examined = session.examine_script(
+                path, arguments or [], look_for=wanted.value
+            )
         else:
             options = session.RunOptions(
                 target=subject,
@@ -95,9 +109,9 @@ def autopsy(
                 steps=steps,
                 seed=seed,
             )
-            wanted = (look_for or Wanted.any).value
-            examined = session.examine_target(options, look_for=wanted)
-    _show(examined, as_json=as_json)
+            wanted = look_for or Wanted.any
+            examined = session.examine_target(options, look_for=wanted.value)
+    _show(examined, wanted, as_json=as_json)
     if examined.autopsy is None:
         return 0
     if reproduce is not None:
@@ -109,7 +123,7 @@ def autopsy(
     return 1
 
 
-def _show(examined: Examined, *, as_json: bool) -> None:
+def _show(examined: Examined, looked_for: Wanted, *, as_json: bool) -> None:
     import json
 
     from rich.console import Console
@@ -121,7 +135,20 @@ def _show(examined: Examined, *, as_json: bool) -> None:
         document = None if found is None else render.autopsy_json(found)
         print(json.dumps({"step": examined.step, "autopsy": document}, indent=2))
     elif found is None:
-        steps = "1 step" if examined.step == 1 else f"{examined.step} steps"
-        print(f"No NaN or Inf in {steps}.")
+        print(_nothing(examined, looked_for))
     else:
         render.print_autopsy(Console(), found, step=examined.step)
+
+
+def _nothing(examined: Examined, looked_for: Wanted) -> str:
+    """What to say when there is no autopsy."""
+    number, unit = examined.step, examined.unit
+    if examined.failed:
+        return (
+            f"{unit.capitalize()} {number} returned what is not finite, but none of "
+            "its equations made anew what was looked for; try --look-for any."
+        )
+    words = {"nan": "NaN", "inf": "Inf", "any": "NaN or Inf"}
+    count = f"{number} {unit}{'' if number == 1 else 's'}"
+    hint = "" if looked_for == "any" else "; --look-for any looks for both"
+    return f"No {words[looked_for]} in {count}{hint}."

@@ -42,7 +42,14 @@ def marked_vjp(
         return vjp(fun, *primals, has_aux=has_aux, **options)
     call = next_call()
     plan = survey(jaxpr, len(leaves), call)
-    watch_risks(jaxpr, len(leaves), call, plan)
+    try:
+        watch_risks(jaxpr, len(leaves), call, plan)
+    except Exception as error:  # all else can still be watched
+        warnings.warn(
+            "nndiag could not place all of its overflow sentinels: "
+            f"{type(error).__name__}: {error}",
+            stacklevel=2,
+        )
     if plan.unseen:
         warnings.warn(_unseen(plan.unseen), stacklevel=2)
     sites = _parameter_sites(primals, plan)

@@ -247,8 +247,8 @@ def _is_safe(operation: Operation, equation: Any, operands: list[Bound]) -> bool
     with np.errstate(all="ignore"):
         worst = float(peak(operation, np, *values))
         if operation.name == "div" and not operation.steep:
-            stretch = 1 / float(np.abs(_extremes(operands[1])).min())
-            if stretch <= 2.0 ** (_MILD * exponents):
+            smallest = float(np.abs(_extremes(operands[1])).min())
+            if smallest >= 2.0 ** (-_MILD * exponents):
                 return True
     return worst <= 2.0 ** ((1 - SAFE) * exponents)
 

@@ -129,6 +129,28 @@ class Autopsy:
         default=None, compare=False, repr=False
     )
 
+    def __str__(self) -> str:
+        """What happened, where, why and what to write, in a few lines."""
+        where = f"{self.file}:{self.line}:{self.column}" if self.file else "the program"
+        made = {"nan": "NaN", "inf": "Inf"}[self.kind]
+        if self.argument:
+            lines = [f"{self.argument} came in with {made}"]
+        else:
+            inside = f", in {' / '.join(self.path)}" if self.path else ""
+            lines = [
+                f"{self.primitive} at {where} made {made} ({self.direction} pass"
+                f"{inside}; {self.count} elements, first {list(self.elements[0])})"
+                if self.elements
+                else f"{self.primitive} at {where} made {made}",
+                f"    {self.source}",
+            ]
+        lines.append(f"Why: {self.cause}")
+        if self.rewrite:
+            lines += ["Write instead:", *(f"    {x}" for x in self.rewrite.split("\n"))]
+        if not self.reaches_output:
+            lines.append("No output shows it.")
+        return "\n".join(lines)
+
     def reproduce(self, directory: str | Path) -> Path:
         """Writes a script and its data that repeat the failure without the user's code.
 

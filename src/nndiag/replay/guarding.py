@@ -57,7 +57,15 @@ class Guard:
                 f"a guarded step takes a Guarded, not a {type(guarded).__name__}; "
                 "make one with guard(step).start(state, batch)"
             )
-        state, metrics = self._step(guarded.state, batch)
+        _require_alike(guarded.batch, batch)
+        returned = self._step(guarded.state, batch)
+        if not (isinstance(returned, tuple) and len(returned) == 2):
+            raise ProgramError(
+                "a guarded step takes (state, batch) and returns (state, metrics); "
+                f"this one returns {_count(returned)}: put what it carries "
+                "into one state"
+            )
+        state, metrics = returned
         before, after = jax.tree.leaves(guarded.state), jax.tree.leaves(state)
         same = jax.tree.structure(guarded.state) == jax.tree.structure(state)
         if not same or list(map(_type, before)) != list(map(_type, after)):
@@ -93,10 +101,12 @@ def guard(step: Callable[[Any, Any], tuple[Any, Any]]) -> Guard:
     Good steps give the bits that `step` gives. Works in `jax.jit` and as the body of
     `jax.lax.scan`; nothing is read by the host.
 
+    Whatever the step returns must be finite: leave out a metric that is Inf on purpose.
     Whether an array is finite is seen from its sum: one that overflows counts as bad.
 
     Args:
-        step: `(state, batch) -> (state, metrics)`; the state keeps its types.
+        step: `(state, batch) -> (state, metrics)`, all that it carries in one state;
+            the state keeps its types, the batches their shapes.
 
     Returns:
         A `Guard`: called as `(Guarded, batch) -> (Guarded, metrics)`, started by its
@@ -122,6 +132,23 @@ def guard(step: Callable[[Any, Any], tuple[Any, Any]]) -> Guard:
 def is_sound(before: Any, after: Any) -> Any:
     """Whether a state is finite in all arrays that were finite before."""
     return (_finite(after) | ~_finite(before)).all()
+
+
+def _require_alike(first: Any, batch: Any) -> None:
+    given, wanted = jax.tree.leaves(batch), jax.tree.leaves(first)
+    shapes = [jnp.shape(leaf) for leaf in given], [jnp.shape(leaf) for leaf in wanted]
+    if shapes[0] != shapes[1]:
+        raise ProgramError(
+            f"this batch has arrays of shape {shapes[0]}, the one at the start had "
+            f"{shapes[1]}; leave out a last batch of another size, or start anew with "
+            "guard(step).start(guarded.state, batch)"
+        )
+
+
+def _count(returned: Any) -> str:
+    if isinstance(returned, tuple):
+        return f"{len(returned)} values"
+    return f"a {type(returned).__name__}"
 
 
 def _finite(tree: Any) -> Any:

@@ -15,6 +15,7 @@ from nndiag.errors import RunError
 from nndiag.probes import Level
 from nndiag.records import Autopsy
 from nndiag.replay import LookFor, autopsy
+from nndiag.session.failing import with_loss_only
 from nndiag.session.options import RunOptions
 from nndiag.session.program import Program, settle
 from nndiag.session.running import bad_input, count_epochs, prepare
@@ -28,11 +29,15 @@ class Examined(NamedTuple):
     Attributes:
         step: the step (or, of a script, the jitted call) that failed, counted from 0;
             how many there were if none did.
-        autopsy: `None` if nothing failed.
+        autopsy: `None` if nothing failed, or not in the way that was looked for.
+        failed: whether a step (or call) returned what is not finite.
+        unit: what was counted, ``"step"`` or ``"jitted call"``.
     """
 
     step: int
     autopsy: Autopsy | None
+    failed: bool = False
+    unit: str = "step"
 
 
 def examine_target(options: RunOptions, *, look_for: LookFor = "any") -> Examined:
@@ -69,8 +74,9 @@ def examine_target(options: RunOptions, *, look_for: LookFor = "any") -> Examine
     failure = trainer.failure
     if failure is None:
         return Examined(trainer.step, None)
-    found = autopsy(program.step, failure.state, failure.batch, look_for=look_for)
-    return Examined(failure.step, found)
+    step = with_loss_only(program.step)
+    found = autopsy(step, failure.state, failure.batch, look_for=look_for)
+    return Examined(failure.step, found, failed=True)
 
 
 def examine_run(path: Path) -> Examined:
@@ -83,7 +89,7 @@ def examine_run(path: Path) -> Examined:
     if not run.autopsies:
         return Examined(len(run.steps), None)
     step = min(run.autopsies)
-    return Examined(step, run.autopsies[step])
+    return Examined(step, run.autopsies[step], failed=True)
 
 
 def examine_script(
@@ -99,7 +105,8 @@ def examine_script(
     Raises:
         TargetError: there is no such file, or it raises.
     """
-    return Examined(*run_until_bad(path, arguments, look_for))
+    number, found = run_until_bad(path, arguments, look_for)
+    return Examined(number, found, failed=found is not None, unit="jitted call")
 
 
 def open_debugger(found: Autopsy) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +29,17 @@ class Failure(NamedTuple):
     batch: Any
 
 
+def with_loss_only(step: Callable[..., Any]) -> Callable[..., Any]:
+    """The step without its other metrics, which may be Inf for good reasons."""
+
+    @functools.wraps(step)
+    def wrapped(state: Any, batch: Any) -> tuple[Any, Any]:
+        state, metrics = step(state, batch)
+        return state, {"loss": metrics["loss"]}
+
+    return wrapped
+
+
 def find_failure(
     step: Callable[[Any, Any], Any],
     state: Any,
@@ -36,7 +48,7 @@ def find_failure(
     steps: int,
     number: int,
 ) -> Failure | None:
-    """The first step of a stretch whose loss, metrics or state are not finite.
+    """The first step of a stretch whose loss or state is not finite.
 
     Args:
         step: the training step.
@@ -49,7 +61,7 @@ def find_failure(
     Returns:
         `None` if all steps are finite this time.
     """
-    guarded = guard(step)
+    guarded = guard(with_loss_only(step))
 
     @jax.jit
     def replay(state: Any, data: Any, start: Any, steps: Any) -> Guarded:
@@ -81,11 +93,11 @@ def examine(
         directory: where the script is written that repeats the step.
     """
     try:
-        found = autopsy(step, failure.state, failure.batch)
+        found = autopsy(with_loss_only(step), failure.state, failure.batch)
         if found is None:
             writer.note(
-                f"Step {failure.step} made a NaN or Inf; replayed equation by equation "
-                "it was finite, so there is no autopsy."
+                f"Step {failure.step} returned a NaN or Inf; replayed, no equation of "
+                "it made one anew, so there is no autopsy."
             )
             return
         writer.add_autopsy(failure.step, found)

@@ -6,6 +6,8 @@ import functools
 import inspect
 import runpy
 import sys
+import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,21 +25,19 @@ from nndiag.session.wording import name_and_text
 class _Found(BaseException):
     """Ends the script; no `except Exception` of its own catches it."""
 
-    def __init__(self, autopsy: Autopsy) -> None:
-        super().__init__()
-        self.autopsy = autopsy
-
 
 class _Watch:
     """Replaces `jax.jit` while a script runs.
 
     Attributes:
         calls: calls of jitted functions so far, those within others not counted.
+        found: what ended it, in whichever thread.
     """
 
     def __init__(self, look_for: LookFor) -> None:
         self.look_for: LookFor = look_for
         self.calls = 0
+        self.found: Autopsy | None = None
         self._jit = jax.jit
 
     def jit(self, fun: Any = None, **options: Any) -> Any:
@@ -58,14 +58,14 @@ class _Watch:
             if name not in settings and _is_arrays(value)
         }
 
-        def call(**arrays: Any) -> Any:
-            bound.arguments.update(arrays)
+        def call(arguments: dict[str, Any]) -> Any:
+            bound.arguments.update(arguments)
             return fun(*bound.args, **bound.kwargs)
 
         call.__name__ = getattr(fun, "__name__", "call")
-        found = autopsy(call, look_for=self.look_for, **arrays)
-        if found is not None:
-            raise _Found(found)
+        self.found = autopsy(call, arrays, look_for=self.look_for)
+        if self.found is not None:
+            raise _Found
 
 
 class _Jitted:
@@ -92,7 +92,12 @@ class _Jitted:
         return self if instance is None else functools.partial(self, instance)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_jitted":  # not there yet: it is being copied
+            raise AttributeError(name)
         return getattr(self._jitted, name)
+
+    def __deepcopy__(self, memo: Any) -> _Jitted:
+        return self
 
     def _is_good(self, leaf: Any) -> bool:
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
@@ -116,32 +121,51 @@ def run_until_bad(
     if not path.is_file():
         raise TargetError(f"there is no file {path}")
     watch = _Watch(look_for)
-    before = sys.argv, sys.path[:]
+    code: Any = None
+    before = sys.argv, sys.path[:], threading.excepthook
     sys.argv = [str(path), *arguments]
     sys.path.insert(0, str(path.parent.resolve()))
     jax.jit = watch.jit  # type: ignore[assignment]
+    threading.excepthook = _quiet(threading.excepthook)
     try:
         runpy.run_path(str(path), run_name="__main__")
-    except _Found as found:
-        return watch.calls, found.autopsy
-    except SystemExit:
+    except _Found:
         pass
+    except SystemExit as end:
+        code = end.code
     except NndiagError:
         raise
     except Exception as error:
-        raise TargetError(
-            f"{path} ended with {name_and_text(error)}, after {watch.calls} calls of "
-            "jitted functions without a NaN"
-        ) from error
+        text = name_and_text(error).rstrip(".")
+        raise TargetError(f"{path} ended with {text}{_where(error, path)}") from error
     finally:
         jax.jit = watch._jit
-        sys.argv, sys.path[:] = before
-    if watch.calls == 0:
+        sys.argv, sys.path[:], threading.excepthook = before
+    if watch.found is None and code not in (None, 0):
+        raise TargetError(f"{path} ended with exit code {code} before anything broke")
+    if watch.found is None and watch.calls == 0:
         raise ProgramError(
             f"{path} calls no function made by jax.jit, so nothing was looked at; "
             "call nndiag.autopsy(fn, *args) in it instead"
         )
-    return watch.calls, None
+    return watch.calls, watch.found
+
+
+def _where(error: Exception, path: Path) -> str:
+    """The last line of the script on the way to the error."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).name == path.name]
+    return f", at line {own[-1].lineno} ({own[-1].line})" if own else ""
+
+
+def _quiet(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """A thread that ended because something was found has nothing to tell."""
+
+    def told(arguments: Any) -> None:
+        if not issubclass(arguments.exc_type, _Found):
+            hook(arguments)
+
+    return told
 
 
 def _static_names(fun: Callable[..., Any], options: dict[str, Any]) -> set[str]:

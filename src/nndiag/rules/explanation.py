@@ -5,14 +5,32 @@ from __future__ import annotations
 import difflib
 
 from nndiag.errors import SettingError
-from nndiag.rules import rule_failed
+from nndiag.rules import (
+    forward_reverse_mismatch,
+    gradient_mismatch,
+    nondifferentiable_point,
+    rule_failed,
+)
 from nndiag.rules.catalogue import CATALOGUE, heading
 
-PAGES: dict[str, str] = {
-    heading(page)[0]: page
-    for page in (rule_failed.__doc__ or "", *(rule.page for rule in CATALOGUE))
-}
-"""Code to page, Markdown."""
+_PAGES_ALONE = (
+    rule_failed,
+    gradient_mismatch,
+    nondifferentiable_point,
+    forward_reverse_mismatch,
+)
+"""Findings that no rule on a run makes."""
+
+PAGES: dict[str, str] = dict(
+    sorted(
+        (heading(page)[0], page)
+        for page in (
+            *(module.__doc__ or "" for module in _PAGES_ALONE),
+            *(rule.page for rule in CATALOGUE),
+        )
+    )
+)
+"""Code to page, Markdown, by code."""
 
 
 def explain(code: str) -> str:

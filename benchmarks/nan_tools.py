@@ -1,18 +1,21 @@
 """What finds a NaN or Inf: the zoo of the tests, through four tools.
 
-    python benchmarks/nan_tools.py [--output docs/nan-tools.md]
+    python benchmarks/nan_tools.py [--output docs/nan-tools.md] [--also PYTHON]
 
 Each tool runs in a process of its own, with eight simulated devices, each program once
-as it is and once under `jax.jit`; of the two answers the better one counts. A tool that
-names the true line of the source, anywhere in its message or as the innermost line of
-the program in its traceback, has found it; the line of the origin (the Inf that a NaN
-came from) counts as well.
+as it is and once under `jax.jit`. A tool that names the true line of the source,
+anywhere in its message or as the innermost line of the program in its traceback, has
+found it. There are two answers: *at best*, the better one of the two runs, for which
+the line of the origin (the Inf that a NaN came from) counts as well; and *in a jitted
+step*, as a program stands in a training step: under `jax.jit` only, and only the line
+of the first NaN counts.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import io
 import json
 import os
@@ -52,8 +55,14 @@ def cases() -> list[Any]:
     return zoo.CASES
 
 
-def judge(case: Any, error: BaseException | None) -> str:
-    """What an exception of a tool says about a case."""
+def judge(case: Any, error: BaseException | None, strict: bool = False) -> str:
+    """What an exception of a tool says about a case.
+
+    Args:
+        case: the program.
+        error: the exception, `None` if the tool said nothing.
+        strict: whether to name the origin is not enough.
+    """
     from jax.experimental import checkify as checks
 
     truth = case.truth
@@ -65,10 +74,11 @@ def judge(case: Any, error: BaseException | None) -> str:
     if truth is None:
         return "false alarm"
     named = set(_named(error, str(case.file)))
-    if truth.line in named or (truth.origin_line and truth.origin_line in named):
+    lines = {truth.line} if strict else {truth.line, truth.origin_line}
+    if named & (lines - {0}):
         return "line"
-    operations = {truth.primitive, truth.origin} - {""}
-    if operations & set(re.findall(r"\w+", str(error))):
+    operations = {truth.primitive} if strict else {truth.primitive, truth.origin}
+    if (operations - {""}) & set(re.findall(r"\w+", str(error))):
         return "operation"
     return "wrong"
 
@@ -84,53 +94,64 @@ def _named(error: BaseException | None, file: str) -> Iterator[int]:
         error = error.__cause__ or error.__context__
 
 
-def debug_flag(flag: str) -> Callable[[Any], str]:
+Answers = tuple[str, str]
+"""Of one tool to one case: at best, and in a jitted step."""
+
+
+def debug_flag(flag: str) -> Callable[[Any], Answers]:
     """Runs under one of JAX's debug flags."""
 
-    def run(case: Any) -> str:
+    def run(case: Any) -> Answers:
         import jax
 
         from nndiag.jaxprs import compat
 
-        def attempt(wrap: Callable[[Any], Any]) -> str:
+        def attempt(wrap: Callable[[Any], Any]) -> Exception | None:
             jax.config.update(flag, True)
             # why: one program must not blind the flag for the next (see ND602)
             compat.revive_debug_nans()
             try:
                 jax.block_until_ready(wrap(case.program)(*case.arguments))
             except Exception as error:
-                return judge(case, error)
+                return error
             finally:
                 jax.config.update(flag, False)
-            return judge(case, None)
+            return None
 
-        return better(case, attempt)
+        return both(case, attempt)
 
     return run
 
 
-def checkify(case: Any) -> str:
+def checkify(case: Any) -> Answers:
     """Runs under `checkify` with its float checks."""
     from jax.experimental import checkify
 
-    def attempt(wrap: Callable[[Any], Any]) -> str:
+    def attempt(wrap: Callable[[Any], Any]) -> Exception | None:
         checked = checkify.checkify(case.program, errors=checkify.float_checks)
         try:
             error, _ = wrap(checked)(*case.arguments)
             error.throw()
         except Exception as error:
-            return judge(case, error)
-        return judge(case, None)
+            return error
+        return None
 
-    return better(case, attempt)
+    return both(case, attempt)
 
 
-def autopsy(case: Any) -> str:
+def autopsy(case: Any) -> Answers:
     """Runs the autopsy of nndiag."""
+    import jax
+
+    jitted = _autopsy(case, jax.jit)
+    return _better(case, jitted, lambda: _autopsy(case, lambda fn: fn)), jitted
+
+
+def _autopsy(case: Any, wrap: Callable[[Any], Any]) -> str:
     import nndiag
 
     try:
-        found = nndiag.autopsy(case.program, *case.arguments, **case.options)
+        found = nndiag.autopsy(wrap(case.program), *case.arguments, **case.options)
     except Exception:
         return "crashed"
     truth = case.truth
@@ -143,18 +164,22 @@ def autopsy(case: Any) -> str:
     return "operation" if found.primitive == truth.primitive else "wrong"
 
 
-def better(case: Any, attempt: Callable[[Any], str]) -> str:
-    """The better of the answers for a program under `jax.jit` and as it is."""
+def both(case: Any, attempt: Callable[[Any], Exception | None]) -> Answers:
+    """At best, of a program under `jax.jit` and as it is; and in a jitted step."""
     import jax
 
+    error = attempt(jax.jit)
+    first = judge(case, error)
+    best = _better(case, first, lambda: judge(case, attempt(lambda fn: fn)))
+    return best, judge(case, error, strict=True)
+
+
+def _better(case: Any, first: str, second: Callable[[], str]) -> str:
     order = SOUND if case.truth is None else SICK
-    first = attempt(jax.jit)
-    if first == order[0]:
-        return first
-    return min(first, attempt(lambda program: program), key=order.index)
+    return first if first == order[0] else min(first, second(), key=order.index)
 
 
-RUN: dict[str, Callable[[Any], str]] = {
+RUN: dict[str, Callable[[Any], Answers]] = {
     "jax_debug_nans": debug_flag("jax_debug_nans"),
     "jax_debug_infs": debug_flag("jax_debug_infs"),
     "checkify": checkify,
@@ -169,83 +194,118 @@ def child(tool: str, start: int) -> None:
     for case in cases()[start:]:
         jax.clear_caches()
         with contextlib.redirect_stdout(io.StringIO()):
-            answer = RUN[tool](case)
-        print(json.dumps([case.name, answer]), flush=True)
+            best, jitted = RUN[tool](case)
+        print(json.dumps([case.name, [best, jitted]]), flush=True)
 
 
-def answers_of(tool: str, names: list[str]) -> dict[str, str]:
-    """A tool's answer to each case; a case that ends the process is "crashed"."""
-    found: dict[str, str] = {}
+def answers_of(tool: str, names: list[str], python: str) -> dict[str, Answers]:
+    """A tool's answers to each case; a case that ends the process is "crashed"."""
+    found: dict[str, Answers] = {}
     flags = "--xla_force_host_platform_device_count=8"
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     while len(found) < len(names):
-        command = [sys.executable, __file__, "--tool", tool, "--start", str(len(found))]
+        command = [python, __file__, "--tool", tool, "--start", str(len(found))]
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=600
         )
         lines = [line for line in done.stdout.splitlines() if line.startswith('["')]
-        found.update(json.loads(line) for line in lines)
+        for name, (best, jitted) in map(json.loads, lines):
+            found[name] = best, jitted
         if len(found) < len(names):
-            found[names[len(found)]] = "crashed"
+            found[names[len(found)]] = "crashed", "crashed"
     return found
 
 
-def write(zoo: list[Any], answers: dict[str, dict[str, str]]) -> str:
-    """The page."""
-    import jax
+@functools.cache
+def version_of(python: str) -> str:
+    """The version of JAX in the environment of an interpreter."""
+    command = [python, "-c", "import jax; print(jax.__version__)"]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
+
+def write(zoo: list[Any], runs: dict[str, dict[str, dict[str, Answers]]]) -> str:
+    """The page.
+
+    Args:
+        zoo: the programs.
+        runs: by version of JAX, then tool, then program; the first run in full.
+    """
     header = "| " + " | ".join(["program", "truth", *TOOLS]) + " |"
     rule = "|" + "---|" * (len(TOOLS) + 2)
-    sick = [case for case in zoo if case.truth is not None]
-    sound = [case for case in zoo if case.truth is None]
-    together = {
-        case.name: min((answers[tool][case.name] for tool in TOOLS[:3]), key=SICK.index)
-        for case in sick
-    }
+    sick = sum(case.truth is not None for case in zoo)
+    answers = next(iter(runs.values()))
     parts = [
         "# What finds a NaN or Inf",
-        f"JAX {jax.__version__}, CPU; {len(sick)} programs that make a NaN or Inf and "
-        f"{len(sound)} that do not. Made by `python benchmarks/nan_tools.py`; the "
-        "programs are in `tests/replay/zoo`.",
-        "- **line**: the tool names the true line of the source (or that of the Inf "
-        "which the NaN came from); **operation**: only the operation; **wrong**: "
-        "neither; **silent**: it says nothing; **crashed**: it fails itself.\n"
-        "- Each program runs as it is and under `jax.jit`; the better answer counts. "
-        "`jax_debug_nans` is revived before each program (within one process it goes "
+        f"JAX {' and '.join(runs)}, CPU; {sick} programs that make a NaN or Inf and "
+        f"{len(zoo) - sick} that do not. Made by `python benchmarks/nan_tools.py`; the "
+        "programs are in `tests/replay/zoo`: they were written for the tests of "
+        "nndiag, so its own row says that the tests pass, not how it does on programs "
+        "that nobody chose.",
+        "- **line**: the tool names the true line of the source; **operation**: only "
+        "the operation; **wrong**: neither; **silent**: it says nothing; **crashed**: "
+        "it fails itself.\n"
+        "- **At best**: each program runs as it is and under `jax.jit`, the better "
+        "answer counts, and so does the line of the Inf which a NaN came from. **In a "
+        "jitted step**: under `jax.jit` only, and only the line of the first NaN (or "
+        "Inf, where there is no NaN) counts.\n"
+        "- `jax_debug_nans` is revived before each program (within one process it goes "
         "dead after a ReLU; see ND602). checkify runs with `float_checks`.\n"
         "- `jax_debug_nans` and checkify do not look for Inf, `jax_debug_infs` does "
         'not look for NaN: "together" is the best answer of the three. No tool but '
         "nndiag names an iteration, a branch, a lane or an element.",
-        "## Totals",
-        _totals(sick, SICK, answers | {"together": together}, "with a NaN or Inf"),
-        _totals(sound, SOUND, answers, "without"),
     ]
+    for version, found in runs.items():
+        parts.append(f"## Totals, JAX {version}")
+        parts += _totals(zoo, found)
+    parts.append(
+        f"The tables below are of JAX {next(iter(runs))}: the answer at best, and that "
+        "in a jitted step where it is another."
+    )
     for group, title in GROUPS.items():
-        members = [case for case in zoo if case.file.stem == group]
         rows = [
             "| "
             + " | ".join(
                 [
                     f"`{case.name}`",
                     _truth(case),
-                    *(answers[tool][case.name] for tool in TOOLS),
+                    *(_cell(*answers[tool][case.name]) for tool in TOOLS),
                 ]
             )
             + " |"
-            for case in members
+            for case in zoo
+            if case.file.stem == group
         ]
         parts += [f"## {title}", "\n".join([header, rule, *rows])]
     return "\n\n".join(parts) + "\n"
 
 
-def _totals(
+def _totals(zoo: list[Any], answers: dict[str, dict[str, Answers]]) -> Iterator[str]:
+    """A table for each kind of program and of answer."""
+    sick = [case for case in zoo if case.truth is not None]
+    sound = [case for case in zoo if case.truth is None]
+    for which, title in enumerate(("at best", "in a jitted step")):
+        one = {
+            tool: {name: both[which] for name, both in found.items()}
+            for tool, found in answers.items()
+        }
+        together = {
+            case.name: min((one[tool][case.name] for tool in TOOLS[:3]), key=SICK.index)
+            for case in sick
+        }
+        yield _table(sick, SICK, one | {"together": together}, f"bad, {title}")
+        yield _table(sound, SOUND, one, f"sound, {title}")
+
+
+def _table(
     members: list[Any],
     words: tuple[str, ...],
     answers: dict[str, dict[str, str]],
     title: str,
 ) -> str:
     lines = [
-        f"| programs {title} | " + " | ".join(words) + " |",
+        f"| {title} | " + " | ".join(words) + " |",
         "|" + "---|" * (len(words) + 1),
     ]
     for tool in answers:
@@ -253,6 +313,10 @@ def _totals(
         cells = [str(counts[word]) for word in words]
         lines.append(f"| {tool} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _cell(best: str, jitted: str) -> str:
+    return best if best == jitted else f"{best} (jitted: {jitted})"
 
 
 def _truth(case: Any) -> str:
@@ -270,16 +334,23 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "nan-tools.md")
     parser.add_argument("--tool", choices=TOOLS, help=argparse.SUPPRESS)
     parser.add_argument("--start", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--also", help="the Python of an environment with another version of JAX"
+    )
     options = parser.parse_args()
     if options.tool:
         child(options.tool, options.start)
         return
     zoo = cases()
     names = [case.name for case in zoo]
+    pythons = [sys.executable, *filter(None, [options.also])]
+    jobs = [(tool, python) for python in pythons for tool in TOOLS]
     with ThreadPoolExecutor(2) as pool:
-        found = pool.map(answers_of, TOOLS, [names] * len(TOOLS))
-        answers = dict(zip(TOOLS, found, strict=True))
-    options.output.write_text(write(zoo, answers), encoding="utf-8")
+        found = list(pool.map(lambda job: answers_of(job[0], names, job[1]), jobs))
+    runs: dict[str, dict[str, dict[str, Answers]]] = {}
+    for (tool, python), answers in zip(jobs, found, strict=True):
+        runs.setdefault(version_of(python), {})[tool] = answers
+    options.output.write_text(write(zoo, runs), encoding="utf-8")
     print(f"wrote {options.output}")
 
 

@@ -7,6 +7,7 @@ import nndiag
 PUBLIC = [
     "Guarded",
     "autopsy",
+    "check_grads",
     "explain",
     "guard",
     "load",

@@ -19,6 +19,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nndiag.gradcheck import check_grads as check_grads
     from nndiag.probes import tap as tap
     from nndiag.probes import value_and_grad as value_and_grad
     from nndiag.probes import watch as watch
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Guarded",
     "autopsy",
+    "check_grads",
     "explain",
     "guard",
     "load",
@@ -47,6 +49,7 @@ _HOMES = {
     "Guarded": ("nndiag.replay", "Guarded"),
     "autopsy": ("nndiag.replay", "autopsy"),
     "guard": ("nndiag.replay", "guard"),
+    "check_grads": ("nndiag.gradcheck", "check_grads"),
     "explain": ("nndiag.rules", "explain"),
     "load": ("nndiag.store", "read"),
     "record": ("nndiag.session", "record"),

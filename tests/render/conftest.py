@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 from rich.console import Console
 
-from nndiag.records import Autopsy
+from nndiag.records import Autopsy, GradCheck
 from nndiag.report import Report, build
 
 
@@ -35,6 +35,18 @@ def example() -> ModuleType:
 def autopsies() -> dict[str, Autopsy]:
     """Autopsies made by hand, by name."""
     return {name: make() for name, make in load("example_autopsy").ALL.items()}
+
+
+@pytest.fixture(scope="session")
+def example_checks() -> ModuleType:
+    """How gradient checks are made by hand."""
+    return load("example_gradcheck")
+
+
+@pytest.fixture(scope="session")
+def checks(example_checks: ModuleType) -> dict[str, GradCheck]:
+    """Gradient checks made by hand, by name."""
+    return {name: make() for name, make in example_checks.ALL.items()}
 
 
 @pytest.fixture(scope="session")

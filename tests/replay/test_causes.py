@@ -11,6 +11,7 @@ import pytest
 from jax import lax
 
 from nndiag.jaxprs.location import Location
+from nndiag.replay import autopsy
 from nndiag.replay.birth import Birth
 from nndiag.replay.causes import explain
 from nndiag.replay.causes.evidence import largest, number
@@ -175,3 +176,68 @@ def test_random_keys_and_scalars_do_no_harm(fun: Any) -> None:
                     reaches_output=True,
                 )
                 assert text.endswith(".")
+
+
+def of(fun: Any, *arguments: Any) -> tuple[str, str]:
+    """The cause and the rewrite of a whole autopsy."""
+    found = autopsy(fun, *arguments)
+    assert found is not None
+    return found.cause, found.rewrite
+
+
+@pytest.mark.parametrize(
+    "fun", [jnp.linalg.inv, lambda a: jnp.linalg.solve(a, jnp.ones(2))]
+)
+def test_a_singular_matrix_is_called_so(fun: Any) -> None:
+    matrix = np.array([[1, 2], [2, 4]], np.float32)
+    assert np.linalg.matrix_rank(matrix) == 1
+    assert of(fun, matrix)[0].startswith("the matrix is singular")
+
+
+def test_a_solver_without_a_matrix_says_less() -> None:
+    def fun(b: Any) -> Any:
+        return jax.scipy.sparse.linalg.cg(lambda v: v * 0.0, b)[0]
+
+    assert "singular, or nearly so" in of(fun, jnp.ones(2))[0]
+
+
+def test_complex_numbers_are_printed_and_never_bounded() -> None:
+    text, advice = of(lambda z: jnp.exp(z), jnp.array([100 + 1j]))
+    assert text.startswith("exp(100 + 1j) overflows complex64")
+    assert "maximum" not in advice and "minimum" not in advice
+    text, advice = of(lambda z: jnp.log(z), jnp.array([0j]))
+    assert text == "log(0) is -Inf." and "maximum" not in advice
+    assert "(1 - 2j) / 0" in of(lambda z: z / (z - z), jnp.array([1 - 2j]))[0]
+    assert "(0 + 1j) is NaN" in of(lambda z: jnp.exp(z) * 1j, jnp.array([100 + 0j]))[0]
+
+
+def test_an_infinite_constant_is_told_from_one_that_overflowed() -> None:
+    beyond = -1e9
+    with np.errstate(over="ignore"):
+        product = of(lambda m: m * beyond, jnp.zeros(1, jnp.float16))[0]
+    assert "every number beyond 6.55e+04 becomes one in float16" in product
+    written = of(lambda m: m * -jnp.inf, jnp.zeros(1, jnp.float16))[0]
+    assert "the Inf is a constant or an argument" in written
+
+
+@pytest.mark.parametrize(
+    "fun", [lambda x: jnp.where(x > 0, x, jnp.nan), lambda x: x * jnp.nan]
+)
+def test_a_nan_that_was_written_was_not_made(fun: Any) -> None:
+    text, _ = of(fun, jnp.array([1.0, -1.0]))
+    assert text.startswith("NaN stands in the program on this line")
+
+
+def test_a_nan_given_on_another_line_is_called_a_constant() -> None:
+    def fun(x: Any) -> Any:
+        held = jnp.full((2, 2), jnp.nan)
+        return held @ x
+
+    assert "a constant of the program that is used here" in of(fun, jnp.ones(2))[0]
+
+
+def test_an_epsilon_that_float16_keeps_is_not_blamed() -> None:
+    half = jnp.zeros(1, jnp.float16)
+    assert "rounds to 0" in of(lambda v: lax.rsqrt(v + 1e-8), half)[0]
+    assert autopsy(lambda v: v / (v + 1e-4), half) is None
+    assert "rounds to 0" not in of(lambda v: v / (v + 0 * v), half)[0]

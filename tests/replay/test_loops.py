@@ -187,3 +187,55 @@ def test_healthy_and_empty_loops_give_none(either_way):
 
     assert autopsy(jax.grad(lambda x, xs: fn(x, xs)[0]), 1.0, jnp.ones(50)) is None
     assert autopsy(fn, 1.0, jnp.ones(0)) is None
+
+
+@pytest.mark.parametrize("stop", [15, 150])
+def test_lanes_of_a_while_stop_each_for_itself(stop):
+    def fn(lengths, poles):
+        def count(length, pole):
+            def body(state):
+                return state[0] + 1, 1.0 / (pole - state[0])  # lane
+
+            return jax.lax.while_loop(lambda s: s[0] < length, body, (0, 1.0))[1]
+
+        return jax.vmap(count)(lengths, poles)
+
+    # Lane 0 stops before its pole, although the loop goes on; lane 1 ends on its pole.
+    lengths, poles = np.array([stop - 5, stop + 1]), np.array([stop - 5, stop])
+    found = examine(fn, lengths, poles)
+    assert (found.kind, found.primitive, found.line) == ("inf", "div", line_of("lane"))
+    assert (found.path, found.elements) == ((f"while[{stop}]",), ((1,),))
+    assert not found.notes
+    values = [
+        np.float32(1) / (p - i)
+        for n, p in zip(lengths, poles, strict=True)
+        for i in range(n)
+        if p != i
+    ]
+    assert np.isfinite(values).all() and len(values) == lengths.sum() - 1
+    for options in ({}, {"ignore_masked": False}):
+        assert autopsy(fn, lengths, lengths, **options) is None
+
+
+def test_a_mapped_while_in_a_long_scan():
+    def fn(xs):
+        def count(start, length):
+            def body(state):
+                return state[0] + 1, jnp.log(start - state[0])  # buried
+
+            return jax.lax.while_loop(lambda s: s[0] < length, body, (0.0, 0.0))[1]
+
+        def step(total, x):
+            ends = jax.vmap(count, (None, 0))(x, jnp.array([2.0, 4.0]))
+            return total + ends.sum(), ends
+
+        return jax.lax.scan(step, 0.0, xs)
+
+    xs = np.full(3000, 10, np.float32)
+    assert autopsy(fn, xs) is None
+    # log(3.5 - i) is real up to i = 3, log(1.5 - i) up to i = 1: lane 0 stops there.
+    xs[2000] = 1.5
+    found = examine(fn, xs)
+    assert found.line == line_of("buried")
+    assert found.path == ("scan[2000]", "while[3]")
+    assert found.elements == ((1,),)

@@ -398,3 +398,48 @@ def test_a_library_function_is_located_where_it_is_called():
 
     # JAX traces `remainder` once; both calls share the equations of the first.
     assert examine(fn, jnp.ones(5)).line == line_of("second call")
+
+
+def test_arguments_of_any_signature_are_named():
+    def extra(*args, **named):
+        return args[0] * args[1] * named["k"]
+
+    def rest(a, *others, k=1.0):
+        return a * others[0] * others[1] * k
+
+    nan = jnp.nan
+    named = [
+        (extra, (1.0, nan), {"k": 1.0}, "args[1]"),
+        (extra, (1.0, 1.0), {"k": nan}, "k"),
+        (rest, (1.0, 2.0, nan), {}, "others[1]"),
+        (rest, (nan, 2.0, 3.0), {"k": 1.0}, "a"),
+        (rest, (1.0, 2.0, 3.0), {"k": nan}, "k"),
+        (jnp.logaddexp, (nan, 1.0), {}, "args[0]"),
+    ]
+    for fn, args, kwargs, name in named:
+        found = autopsy(fn, *args, **kwargs)
+        assert found is not None and found.argument == name
+
+
+def test_what_is_returned_must_be_arrays():
+    def generator(x):
+        yield x
+
+    async def coroutine(x):
+        return x
+
+    for fn, kind in [
+        (lambda x: (x, "text"), r"str in output\[1\]"),
+        (generator, "generator"),
+        (coroutine, "coroutine"),
+    ]:
+        with pytest.raises(ProgramError, match=f"returns a {kind}, not arrays") as said:
+            autopsy(fn, 1.0)
+        assert "tracing.py" not in str(said.value)
+
+
+def test_static_positions_are_said_without_tracers():
+    fn = jax.jit(lambda x, n: jnp.log(x) * n, static_argnums=1)
+    with pytest.raises(ProgramError, match="static arguments") as said:
+        autopsy(fn, -1.0, 2)
+    assert "Tracer" not in str(said.value)

@@ -228,3 +228,21 @@ def test_a_sigmoid_of_something_else_is_not_rewritten(tmp_path: Path) -> None:
     assert rewritten(tmp_path, body, "jnp.exp", patterns.sigmoid, around=True) == ""
     body = "    return jnp.exp(x) / jnp.exp(y).sum()"
     assert rewritten(tmp_path, body, "jnp.exp", patterns.softmax, around=True) == ""
+
+
+@pytest.mark.parametrize("line", ["from tools import *", "from tools import jnp"])
+def test_a_module_is_never_taken_for_an_array(tmp_path: Path, line: str) -> None:
+    file = tmp_path / f"star_{len(line)}.py"
+    file.write_text(f"{line}\n\n\ndef f(z):\n    return jnp.sqrt(z)\n")
+    change = changes.bounded(("sqrt",), "1e-37")
+    expected = "return jnp.sqrt(jnp.maximum(z, 1e-37))"
+    assert rewrite(str(file), 5, 12, change) == expected
+
+
+def test_a_name_that_nobody_binds_is_no_array(tmp_path: Path) -> None:
+    file = tmp_path / "unbound.py"
+    lines = ["from tools import *", "def f(z):", "    return m.sqrt(z) + z.sqrt()"]
+    file.write_text("\n".join(lines))
+    change = changes.bounded(("sqrt",), "1e-37")
+    assert rewrite(str(file), 3, 12, change).startswith("return m.sqrt(jnp.maximum(z,")
+    assert "jnp.maximum(z, 1e-37).sqrt()" in rewrite(str(file), 3, 24, change)

@@ -82,15 +82,16 @@ def test_a_sound_program_gives_nothing(case: Case) -> None:
         assert not set(badness(case.program(*case.arguments)))
 
 
-LONG = "long_scan"
-"""Ten thousand steps in Python take the spy too long."""
+UNSEEN = ("long_scan", "mapped_while_of_different_lengths")
+"""Ten thousand steps in Python take the spy too long; a `while` under `vmap` is never
+run in Python (its truth is worked out in `test_loops.py`)."""
 
 
 @pytest.mark.parametrize("case", SICK, ids=name_of)
 def test_the_truth_is_seen_operation_by_operation(case: Case) -> None:
     truth = case.truth
     assert truth is not None
-    if truth.primitive == "input" or case.name == LONG:
+    if truth.primitive == "input" or case.name in UNSEEN:
         return
     with spying() as seen:
         bad = set(badness(case.program(*case.arguments)))

@@ -12,6 +12,7 @@ import typer
 from nndiag.cli.autopsy import autopsy
 from nndiag.cli.explain import explain
 from nndiag.cli.failure import tell
+from nndiag.cli.gradcheck import gradcheck
 from nndiag.cli.list import list_runs
 from nndiag.cli.outcome import INTERRUPTED
 from nndiag.cli.report import report
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 app.command("run")(run)
 app.command("autopsy")(autopsy)
+app.command("gradcheck")(gradcheck)
 app.command("report")(report)
 app.command("list")(list_runs)
 app.command("explain")(explain)

@@ -39,8 +39,8 @@ class LeafCheck:
             the difference), or ``"skipped"`` (an integer, a boolean, no elements).
         norm: Euclidean norm of the gradient given.
         largest_error: largest |given − derivative| that was measured.
-        error_bound: error that could not have been seen: the measured uncertainty of the
-            derivative where it is largest.
+        error_bound: error that could not have been seen: the measured uncertainty of
+            the derivative where it is largest.
         worst_index: element with the largest error, `None` if none was looked at alone.
         explanation: in words, why the verdict is what it is, and for a wrong leaf what
             its gradient is instead ("128 times the derivative"), ``""`` if right.

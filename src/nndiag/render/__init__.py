@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from nndiag.render.autopsy import print_autopsy as print_autopsy
     from nndiag.render.console import show as show
     from nndiag.render.figures import save_figures as save_figures
+    from nndiag.render.gradcheck import gradcheck_text as gradcheck_text
+    from nndiag.render.gradcheck import print_gradcheck as print_gradcheck
     from nndiag.render.json import autopsy_json as autopsy_json
     from nndiag.render.json import findings_json as findings_json
+    from nndiag.render.json import gradcheck_json as gradcheck_json
     from nndiag.render.live import LiveView as LiveView
     from nndiag.render.page import html as html
 
@@ -20,8 +23,11 @@ _HOMES = {
     "LiveView": "live",
     "autopsy_json": "json",
     "findings_json": "json",
+    "gradcheck_json": "json",
+    "gradcheck_text": "gradcheck",
     "html": "page",
     "print_autopsy": "autopsy",
+    "print_gradcheck": "gradcheck",
     "save_figures": "figures",
     "show": "console",
 }
@@ -30,8 +36,11 @@ __all__ = [
     "LiveView",
     "autopsy_json",
     "findings_json",
+    "gradcheck_json",
+    "gradcheck_text",
     "html",
     "print_autopsy",
+    "print_gradcheck",
     "save_figures",
     "show",
 ]

@@ -18,18 +18,40 @@ The structure, version 1::
       "notes": ["…"]
     }
 
+and of gradient checks (`gradcheck_json`)::
+
+    {
+      "schema": 1,
+      "verdict": {"level": "error", "sentence": "…"},
+      "ok": false,
+      "checks": [
+        {"function", "ok",
+         "leaves": [{"path", "shape", "dtype", "verdict", "norm", "largest_error",
+                     "error_bound", "worst_index", "explanation",
+                     "wrong": [{"index", "given", "expected", "bound"}], "kinks"}],
+         "forward_reverse": {"forward", "reverse", "bound", "agree", "note"},
+         "taylor": {"steps", "remainders", "order"},
+         "hessian",
+         "rule": {"name", "file", "line", "kind", "explanation"},
+         "findings": as above, "evaluations", "notes"}
+      ]
+    }
+
 New keys may be added under the same version. JSON has no NaN and no Inf: such numbers
 are the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``. What is absent is null.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 from nndiag.records import Autopsy, Finding, Run
+from nndiag.records.gradcheck import GradCheck, LeafCheck
+from nndiag.report.gradcheck import judge as judge_checks
 from nndiag.report.verdict import judge
 from nndiag.store import autopsy_document
 
@@ -77,6 +99,48 @@ def autopsy_json(autopsy: Autopsy) -> dict[str, object]:
         objects of their own; without the replayed arrays.
     """
     return autopsy_document(autopsy)
+
+
+def gradcheck_json(checks: Sequence[GradCheck]) -> str:
+    """Gradient checks as JSON text; see the module for its structure.
+
+    Args:
+        checks: one for each function, at least one. The relative errors of all
+            elements, of which there can be millions, are left out.
+    """
+    verdict = judge_checks(checks)
+    oks = [check.ok for check in checks]
+    document = {
+        "schema": SCHEMA,
+        "verdict": {"level": verdict.level, "sentence": verdict.sentence},
+        "ok": False if False in oks else None if None in oks else True,
+        "checks": [_check(check) for check in checks],
+    }
+    return json.dumps(_valid(document), indent=2, allow_nan=False)
+
+
+def _check(check: GradCheck) -> dict[str, object]:
+    def plain(part: Any) -> dict[str, object] | None:
+        return None if part is None else dataclasses.asdict(part)
+
+    return {
+        "function": check.function,
+        "ok": check.ok,
+        "leaves": [_leaf(leaf) for leaf in check.leaves],
+        "forward_reverse": plain(check.forward_reverse),
+        "taylor": plain(check.taylor),
+        "hessian": check.hessian,
+        "rule": plain(check.rule),
+        "findings": [_finding(finding) for finding in check.findings],
+        "evaluations": check.evaluations,
+        "notes": check.notes,
+    }
+
+
+def _leaf(leaf: LeafCheck) -> dict[str, object]:
+    fields = dataclasses.asdict(dataclasses.replace(leaf, errors=None))
+    del fields["errors"]
+    return fields
 
 
 def _finding(finding: Finding) -> dict[str, object]:

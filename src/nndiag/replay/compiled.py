@@ -8,6 +8,7 @@ none. Its last equation is to blame.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from nndiag.records import Autopsy
 from nndiag.replay.context import Context
 from nndiag.replay.detection import host, is_finite, is_float
 from nndiag.replay.entering import wrapped
+from nndiag.replay.interpreting import finish, interpret
 from nndiag.replay.provenance import Event
 from nndiag.replay.reporting import birth_of, describe
 from nndiag.replay.tracing import Program
@@ -88,32 +90,20 @@ def find(program: Program, notes: Sequence[str]) -> Autopsy | None:
 
 def run_jaxpr(jaxpr: Any, leaves: Sequence[Any]) -> list[Any]:
     """The outputs of a closed jaxpr, as JAX evaluates it."""
-    return _evaluated(jaxpr, leaves, inline=False)
+    return finish(interpret(jaxpr, leaves))
 
 
 def _inlined(jaxpr: Any, leaves: Sequence[Any]) -> list[Any]:
     """The same with `jit` and custom derivatives replaced by what they hold."""
-    return _evaluated(jaxpr, leaves, inline=True)
 
-
-def _evaluated(jaxpr: Any, leaves: Sequence[Any], *, inline: bool) -> list[Any]:
-    inner = compat.open_jaxpr(jaxpr)
-    values = dict(zip(inner.invars, leaves, strict=True))
-    values.update(zip(inner.constvars, compat.constants(jaxpr), strict=True))
-
-    def read(atom: Any) -> Any:
-        return compat.literal(atom) if compat.is_literal(atom) else values[atom]
-
-    for equation in inner.eqns:
-        operands = [read(atom) for atom in equation.invars]
-        body = wrapped(equation) if inline else None
+    def apply(equation: Any, operands: list[Any]) -> list[Any]:
+        body = wrapped(equation)
         if body is None:
-            outputs = compat.bind(equation, operands)
-        else:
-            with compat.source(equation):
-                outputs = _inlined(body, operands)
-        values.update(zip(equation.outvars, outputs, strict=True))
-    return [read(atom) for atom in inner.outvars]
+            return compat.bind(equation, operands)
+        with compat.source(equation):
+            return _inlined(body, operands)
+
+    return finish(interpret(jaxpr, leaves, apply))
 
 
 def _differ(first: Sequence[Any], second: Sequence[Any]) -> bool:
@@ -143,17 +133,12 @@ def _shortest(flat: Any, leaves: Sequence[Any]) -> tuple[Any, Any]:
 
 def _sound_variables(flat: Any, leaves: Sequence[Any]) -> set[Any]:
     """The variables that are finite when evaluated equation by equation."""
-    inner = compat.open_jaxpr(flat)
-    values = dict(zip(inner.invars, leaves, strict=True))
-    values.update(zip(inner.constvars, compat.constants(flat), strict=True))
-    for equation in inner.eqns:
-        operands = [
-            compat.literal(atom) if compat.is_literal(atom) else values[atom]
-            for atom in equation.invars
-        ]
-        outputs = compat.bind(equation, operands)
-        values.update(zip(equation.outvars, outputs, strict=True))
-    return {variable for variable, value in values.items() if is_finite(value)}
+    return {
+        variable
+        for equation, outputs in interpret(flat, leaves)
+        for variable, value in zip(equation.outvars, outputs, strict=True)
+        if is_finite(value)
+    }
 
 
 def _beginning(
@@ -175,16 +160,10 @@ def _beginning(
     ]
 
     def begin(*arguments: Any) -> list[Any]:
-        values = dict(zip(inner.invars, arguments, strict=True))
-        values.update(zip(inner.constvars, compat.constants(flat), strict=True))
-        for equation in inner.eqns[:count]:
-            operands = [
-                compat.literal(atom) if compat.is_literal(atom) else values[atom]
-                for atom in equation.invars
-            ]
-            outputs = compat.bind(equation, operands)
-            values.update(zip(equation.outvars, outputs, strict=True))
-        return [values[variable] for variable in alive]
+        made: dict[Any, Any] = {}
+        for equation, outputs in itertools.islice(interpret(flat, arguments), count):
+            made.update(zip(equation.outvars, outputs, strict=True))
+        return [made[variable] for variable in alive]
 
     values = jax.jit(begin)(*leaves)
     pairs = zip(alive, values, strict=True)

@@ -26,6 +26,7 @@ class Context(NamedTuple):
         mesh: shape of the mesh over whose shards all values are stacked.
         names: of the axes of the mesh.
         call: the equation that calls the function of JAX whose body this is.
+        around: the equations whose bodies this is in, outermost first.
     """
 
     path: tuple[str, ...] = ()
@@ -35,6 +36,7 @@ class Context(NamedTuple):
     mesh: tuple[int, ...] = ()
     names: tuple[str, ...] = ()
     call: Any = None
+    around: tuple[Any, ...] = ()
 
     def inside(self, equation: Any, part: str = "") -> Context:
         """The context of the bodies of `equation`."""
@@ -43,11 +45,18 @@ class Context(NamedTuple):
             scope=join(self.scope, scope_of(equation)),
             backward=self.is_backward(equation),
             call=self.call or (equation if compat.is_jax_function(equation) else None),
+            around=(*self.around, equation),
         )
 
     def locate(self, equation: Any) -> tuple[Location, str, int]:
-        """The location of `equation`, the full name of its file, and the column."""
+        """The location of `equation`, the full name of its file, and the column.
+
+        A branch such as `jnp.log` itself is nobody's line: then the nearest equation
+        around it that has one stands for it.
+        """
         visible = equation if self.call is None else self.call
+        candidates = (visible, *reversed(self.around))
+        visible = next(filter(_has_file, candidates), visible)
         location = locate(visible)._replace(scope=join(self.scope, scope_of(equation)))
         return location, *compat.user_position(visible, location.file, location.line)
 
@@ -60,3 +69,7 @@ class Context(NamedTuple):
         if not self.mesh:
             return constant
         return np.broadcast_to(constant, (*self.mesh, *np.shape(constant)))
+
+
+def _has_file(equation: Any) -> bool:
+    return bool(locate(equation).file)

@@ -96,6 +96,7 @@ STRUCTURAL = frozenset(
         "pad",
         "reshape",
         "rev",
+        "scatter",
         "slice",
         "split",
         "squeeze",
@@ -112,6 +113,16 @@ _SELECTIONS = STRUCTURAL | {
     "min",
     "reduce_max",
     "reduce_min",
+    "reduce_window_max",
+    "reduce_window_min",
+    "cummax",
+    "cummin",
+    "scatter-max",
+    "scatter-min",
+    "scatter_max",
+    "scatter_min",
+    "sort",
+    "top_k",
 }
 
 

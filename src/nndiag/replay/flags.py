@@ -13,43 +13,49 @@ import jax
 import jax.numpy as jnp
 
 from nndiag.jaxprs import compat
+from nndiag.replay import lanes
 from nndiag.replay.detection import is_float, newborn
 from nndiag.replay.entering import wrapped
+from nndiag.replay.interpreting import finish, interpret
 
 
-def flagged(jaxpr: Any, arguments: Sequence[Any]) -> tuple[list[Any], Any]:
-    """The outputs of `jaxpr`, and its flags: two for each float that is made."""
-    inner = compat.open_jaxpr(jaxpr)
-    values = dict(zip(inner.invars, arguments, strict=True))
-    values.update(zip(inner.constvars, compat.constants(jaxpr), strict=True))
+def flagged(
+    jaxpr: Any, arguments: Sequence[Any], going: Any = None
+) -> tuple[list[Any], Any]:
+    """The outputs of `jaxpr`, and its flags: two for each float that is made.
 
-    def read(atom: Any) -> Any:
-        return compat.literal(atom) if compat.is_literal(atom) else values[atom]
-
+    Args:
+        jaxpr: the body.
+        arguments: what goes in.
+        going: the lanes in which something counts as made, `None` for all.
+    """
     flags: list[Any] = [jnp.zeros((0,), bool)]
-    for equation in inner.eqns:
-        operands = [read(atom) for atom in equation.invars]
-        outputs, raised = _evaluate(equation, operands)
-        values.update(zip(equation.outvars, outputs, strict=True))
+
+    def apply(equation: Any, operands: list[Any]) -> list[Any]:
+        outputs, raised = _evaluate(equation, operands, going)
         flags.append(raised)
-    return [read(atom) for atom in inner.outvars], jnp.concatenate(flags)
+        return outputs
+
+    return finish(interpret(jaxpr, arguments, apply)), jnp.concatenate(flags)
 
 
-def _evaluate(equation: Any, operands: Sequence[Any]) -> tuple[list[Any], Any]:
+def _evaluate(
+    equation: Any, operands: Sequence[Any], going: Any
+) -> tuple[list[Any], Any]:
     name = equation.primitive.name
     body = wrapped(equation)
     if body is not None:
-        return flagged(body, operands)
+        return flagged(body, operands, going)
     if name == "cond":
-        return _flagged_cond(equation, operands)
+        return _flagged_cond(equation, operands, going)
     if name == "scan":
-        return _flagged_scan(equation, operands)
+        return _flagged_scan(equation, operands, going)
     if name == "while":
-        return _flagged_while(equation, operands)
+        return _flagged_while(equation, operands, going)
     outputs = compat.bind(equation, operands)
     literals = [compat.is_literal(atom) for atom in equation.invars]
     births = [
-        mask.any()
+        lanes.within(mask, going).any()
         for output in outputs
         if is_float(output)
         for mask in newborn(equation, operands, literals, output, jnp)
@@ -57,14 +63,16 @@ def _evaluate(equation: Any, operands: Sequence[Any]) -> tuple[list[Any], Any]:
     return outputs, jnp.stack(births) if births else jnp.zeros((0,), bool)
 
 
-def _flagged_cond(equation: Any, operands: Sequence[Any]) -> tuple[list[Any], Any]:
+def _flagged_cond(
+    equation: Any, operands: Sequence[Any], going: Any
+) -> tuple[list[Any], Any]:
     branches = equation.params["branches"]
     sizes = [_count(branch, operands[1:]) for branch in branches]
     before = [sum(sizes[:i]) for i in range(len(sizes))]
 
     def enter(number: int) -> Any:
         def branch(*arguments: Any) -> tuple[list[Any], Any]:
-            outputs, raised = flagged(branches[number], arguments)
+            outputs, raised = flagged(branches[number], arguments, going)
             row = jnp.zeros((sum(sizes),), bool)
             return outputs, row.at[before[number] + jnp.arange(sizes[number])].set(
                 raised
@@ -83,14 +91,16 @@ def _count(jaxpr: Any, arguments: Sequence[Any]) -> int:
     return jax.eval_shape(lambda *a: flagged(jaxpr, a)[1], *arguments).shape[0]
 
 
-def _flagged_scan(equation: Any, operands: Sequence[Any]) -> tuple[list[Any], Any]:
+def _flagged_scan(
+    equation: Any, operands: Sequence[Any], going: Any
+) -> tuple[list[Any], Any]:
     constants, carried = compat.scan_split(equation)
     fixed = operands[:constants]
     body = equation.params["jaxpr"]
 
     def step(state: Any, inputs: Any) -> Any:
         carry, seen = state
-        outputs, raised = flagged(body, [*fixed, *carry, *inputs])
+        outputs, raised = flagged(body, [*fixed, *carry, *inputs], going)
         return (outputs[:carried], seen | raised), outputs[carried:]
 
     start = [jnp.asarray(v) for v in operands[constants : constants + carried]]
@@ -107,7 +117,9 @@ def _flagged_scan(equation: Any, operands: Sequence[Any]) -> tuple[list[Any], An
     return [*carry, *stacked], seen
 
 
-def _flagged_while(equation: Any, operands: Sequence[Any]) -> tuple[list[Any], Any]:
+def _flagged_while(
+    equation: Any, operands: Sequence[Any], outer: Any
+) -> tuple[list[Any], Any]:
     tests, constants = (
         equation.params["cond_nconsts"],
         equation.params["body_nconsts"],
@@ -116,12 +128,22 @@ def _flagged_while(equation: Any, operands: Sequence[Any]) -> tuple[list[Any], A
     start = [jnp.asarray(value) for value in operands[tests + constants :]]
     body = equation.params["body_jaxpr"]
 
-    def proceeds(state: Any) -> Any:
-        return flagged(equation.params["cond_jaxpr"], [*asked, *state[0]])[0][0]
+    def going(carry: Any) -> Any:
+        return flagged(equation.params["cond_jaxpr"], [*asked, *carry])[0][0]
 
     def step(state: Any) -> Any:
-        outputs, raised = flagged(body, [*fixed, *state[0]])
-        return outputs, state[1] | raised
+        carry, seen = state
+        answers = going(carry)
+        alive = lanes.inner(answers, outer)
+        outputs, raised = flagged(body, [*fixed, *carry], alive)
+        if answers.ndim:
+            outputs = [
+                lanes.choose(answers, new, old)
+                for new, old in zip(outputs, carry, strict=True)
+            ]
+        return outputs, seen | raised
 
     size = _count(body, [*fixed, *start])
-    return jax.lax.while_loop(proceeds, step, (start, jnp.zeros((size,), bool)))
+    return jax.lax.while_loop(
+        lambda state: going(state[0]).any(), step, (start, jnp.zeros((size,), bool))
+    )

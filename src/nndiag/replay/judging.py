@@ -40,7 +40,8 @@ def judge(
             if event.kind == kind and number in reached:
                 return _verdict(story, number, reached[number])
     for number, event in enumerate(story.events):
-        if event.kind in wanted and (not ignore_masked or _is_absorbed(event)):
+        counts = event.kind in wanted and event.bad.any()
+        if counts and (not ignore_masked or _is_absorbed(event)):
             return _verdict(story, number, None)
     return None
 

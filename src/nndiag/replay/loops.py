@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 import numpy as np
 
+from nndiag.replay import lanes
 from nndiag.replay.context import Context
 from nndiag.replay.detection import host, is_finite, is_float
 from nndiag.replay.entering import size
@@ -57,6 +58,7 @@ class _Loop:
         self.carry = _take(rest, program.carried)
         self.rows = rest
         self.index = 0
+        self.going: Any = None
         self.replayed: dict[int, list[Value]] = {}
         self.first_event = len(walker.story.events)
 
@@ -84,13 +86,13 @@ class _Loop:
         return [*self.carry, *(self._column(n, data) for n, data in columns)]
 
     def _run_while(self, tries: int) -> list[Value]:
-        going = self._goes_on()
-        while going and self.index < tries:
+        goes_on = self._goes_on()
+        while goes_on and self.index < tries:
             self._step()
-            going = self._goes_on()
-        if going is None or (going and self.context.mesh):
+            goes_on = self._goes_on()
+        if goes_on is None or (goes_on and self.context.mesh):
             return self._evaluate_whole()
-        if going:
+        if goes_on:
             self._search()
         return self.carry
 
@@ -106,20 +108,25 @@ class _Loop:
         return self.walker.settle(self.equation, self.inputs, whole, self.context)
 
     def _goes_on(self) -> bool | None:
-        """Whether the condition holds; `None` where shards differ."""
+        """Whether the condition holds in any lane; `None` where shards differ."""
         arguments = [*self.asked, *self.carry]
+        first = len(self._story.events)
         (answer,) = self.walker.walk(
             self.program.condition, arguments, self._at(self.index)
         )
-        answers = np.asarray(answer.data)
-        return bool(answers.all()) if answers.all() == answers.any() else None
+        # A lane that has stopped is asked again only because others go on.
+        lanes.withdraw(self._story, first, self.going)
+        self.going = np.asarray(answer.data)
+        shards = self.going.reshape(*self.context.mesh, -1).any(axis=-1)
+        return bool(shards.all()) if shards.all() == shards.any() else None
 
     def _at(self, position: int) -> Context:
         part = f"{self.equation.primitive.name}[{position}]"
         return self.inner._replace(path=(*self.inner.path, part))
 
     def _step(self) -> None:
-        """Replays the next iteration."""
+        """Replays the next iteration, of the lanes that go on."""
+        first = len(self._story.events)
         position = self.index
         if self.program.length is not None and self.program.reverse:
             position = self.program.length - 1 - self.index
@@ -128,7 +135,14 @@ class _Loop:
         outputs = self.walker.walk(
             self.program.body, [*self.fixed, *self.carry, *row], self._at(position)
         )
-        self.carry = outputs[: self.program.carried]
+        carry = outputs[: self.program.carried]
+        if self.going is not None and not self.going.all():
+            lanes.withdraw(self._story, first, self.going)
+            carry = [
+                lanes.advance(self.going, new, old)
+                for new, old in zip(carry, self.carry, strict=True)
+            ]
+        self.carry = carry
         self.replayed[position] = outputs[self.program.carried :]
         self.index += 1
 
@@ -149,6 +163,9 @@ class _Loop:
             self.index = stop.done
             if not stop.found:
                 return
+            if self.program.length is None:
+                self.going = None
+                self._goes_on()
             self._step()
 
     @property

@@ -59,7 +59,7 @@ class Event:
         equation: that made it, `None` for an argument.
         operands: its inputs.
         result: the bad output, or the argument.
-        bad: which elements of `result`.
+        bad: which elements of `result`; none if it turned out not to count.
         context: around the equation, `None` for an argument.
         origins: numbers of the earlier events that it fell over.
         maker: as in `Birth`.
@@ -122,7 +122,7 @@ class Story:
         open_ends = list(events)
         while open_ends:
             number = open_ends.pop()
-            if number not in found:
+            if number not in found and self.events[number].bad.any():
                 found.add(number)
                 open_ends.extend(self.events[number].origins)
         return frozenset(found)

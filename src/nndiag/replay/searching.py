@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nndiag.jaxprs import compat
+from nndiag.replay import lanes
 from nndiag.replay.detection import is_float
 from nndiag.replay.flags import flagged
 
@@ -134,9 +135,16 @@ def _bad(values: Sequence[Any]) -> Any:
     return jnp.stack(marks) if marks else jnp.zeros((0,), bool)
 
 
-def _iterate(program: Program, arguments: Sequence[Any]) -> tuple[Any, Any, Any]:
+def _iterate(
+    program: Program, arguments: Sequence[Any], going: Any = None
+) -> tuple[Any, Any, Any]:
     """New carry, flags of births, and badness of what goes in and comes out."""
-    outputs, births = flagged(program.body, arguments)
+    outputs, births = flagged(program.body, arguments, going)
+    if going is not None:
+        outputs = [
+            lanes.choose(going, new, old)
+            for new, old in zip(outputs, arguments[program.fixed :], strict=True)
+        ]
     return outputs[: program.carried], births, [_bad(arguments), _bad(outputs)]
 
 
@@ -166,10 +174,13 @@ def _compiled(program: Program) -> Any:
         count: Any,
         mask: Any,
     ) -> Any:
+        def going(carry: Any) -> Any:
+            return flagged(program.condition, [*asked, *carry])[0][0]
+
         def proceeds(state: Any) -> Any:
             index, carry, _, found = state
             if program.length is None:
-                more = flagged(program.condition, [*asked, *carry])[0][0]
+                more = going(carry).any()
             else:
                 more = index < program.length
             return ~found & more
@@ -182,7 +193,8 @@ def _compiled(program: Program) -> Any:
             row = [
                 jax.lax.dynamic_index_in_dim(r, position, keepdims=False) for r in rows
             ]
-            fresh, births, marks = _iterate(program, [*fixed, *carry, *row])
+            alive = going(carry) if program.length is None else None
+            fresh, births, marks = _iterate(program, [*fixed, *carry, *row], alive)
             pattern = jnp.concatenate([births, *marks])
             same = ((seen == pattern) | ~mask).all(axis=1)
             known = (same & (jnp.arange(MEMORY) < count)).any()

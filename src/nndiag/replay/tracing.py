@@ -24,6 +24,11 @@ _NEEDS_VALUE = (
     jax.errors.TracerArrayConversionError,
     jax.errors.TracerIntegerConversionError,
 )
+_POSITIONAL = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+)
+_ARRAY = jax.Array | np.ndarray | np.generic | complex | float | int
 _HERE = str(Path(__file__).parents[1])
 _JAX = str(Path(inspect.getfile(jax)).parent)
 
@@ -63,11 +68,15 @@ def trace(
         _require_array(name, leaf)
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        return fn(*args, **kwargs)
+        result = fn(*args, **kwargs)
+        _require_arrays(fn, result)
+        return result
 
     try:
         with compat.lines_of_rules():
             traced, shapes = jax.make_jaxpr(call, return_shape=True)(*args, **kwargs)
+    except ProgramError:
+        raise
     except Exception as error:
         raise _explained(fn, error) from None
     try:
@@ -102,15 +111,12 @@ def _named_leaves(
         parameters = list(inspect.signature(fn).parameters.values())
     except (TypeError, ValueError):
         parameters = []
-    names: list[str] = []
-    for number in range(len(args)):
-        parameter = parameters[min(number, len(parameters) - 1)] if parameters else None
-        if parameter is None or parameter.kind is parameter.KEYWORD_ONLY:
-            names.append(f"args[{number}]")
-        elif parameter.kind is parameter.VAR_POSITIONAL:
-            names.append(f"{parameter.name}[{number - len(parameters) + 1}]")
-        else:
-            names.append(parameter.name)
+    own = [p.name for p in parameters if p.kind in _POSITIONAL][: len(args)]
+    rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "")
+    first = len(own) if rest else 0
+    names = own + [
+        f"{rest or 'args'}[{number - first}]" for number in range(len(own), len(args))
+    ]
     rows = [*zip(names, args, strict=True), *sorted(kwargs.items())]
     return [
         (name + jax.tree_util.keystr(path), leaf)
@@ -125,12 +131,30 @@ def _require_array(name: str, leaf: Any) -> None:
             f"argument {name} was donated to an earlier call and deleted; "
             "pass a copy that was made before that call"
         )
-    if not isinstance(
-        leaf, jax.Array | np.ndarray | np.generic | complex | float | int
-    ):
+    if not isinstance(leaf, _ARRAY):
         raise ProgramError(
             f"argument {name} is a {type(leaf).__name__}, not an array; {_CLOSE_OVER}"
         )
+
+
+def _require_arrays(fn: Any, result: Any) -> None:
+    """What a function returns must be arrays; one not yet run is closed."""
+    if inspect.iscoroutine(result) or inspect.isgenerator(result):
+        result.close()
+        leaves: list[Any] = [((), result)]
+    else:
+        leaves = jax.tree_util.tree_flatten_with_path(result)[0]
+    for path, leaf in leaves:
+        if not isinstance(leaf, _ARRAY):
+            place = f" in output{jax.tree_util.keystr(path)}" if path else ""
+            raise ProgramError(
+                f"{_name(fn)} returns a {type(leaf).__name__}{place}, not arrays; "
+                "wrap it in a function that returns the arrays to look at"
+            )
+
+
+def _name(fn: Any) -> str:
+    return getattr(fn, "__name__", type(fn).__name__)
 
 
 def _has_float(jaxpr: Any) -> bool:
@@ -145,7 +169,7 @@ def _has_float(jaxpr: Any) -> bool:
 
 def _explained(fn: Any, error: Exception) -> ProgramError:
     """What the user's function raised, in one sentence."""
-    name = getattr(fn, "__name__", type(fn).__name__)
+    name = _name(fn)
     text = str(error).strip().splitlines() or [""]
     where = next(
         (
@@ -161,7 +185,10 @@ def _explained(fn: Any, error: Exception) -> ProgramError:
             f"({text[0]}); if that argument is a setting, {_CLOSE_OVER}"
         )
     if "static arguments" in str(error):
-        return ProgramError(f"{name} has static arguments ({text[0]}); {_CLOSE_OVER}")
+        return ProgramError(
+            f"{name} has static arguments, and autopsy takes every argument as an "
+            f"array; {_CLOSE_OVER}"
+        )
     return ProgramError(
         f"{name} raised {type(error).__name__}{where} before anything was computed: "
         f"{text[0]}"

@@ -13,6 +13,8 @@ from nndiag.replay import detection, loops, shards
 from nndiag.replay.context import Context
 from nndiag.replay.detection import STRUCTURAL, host, is_finite, is_float
 from nndiag.replay.entering import wrapped
+from nndiag.replay.interpreting import finish, interpret
+from nndiag.replay.masks import is_mask
 from nndiag.replay.provenance import (
     CLEAN,
     GIVEN,
@@ -53,36 +55,24 @@ class Walker:
         self, jaxpr: Any, arguments: Sequence[Value], context: Context
     ) -> list[Value]:
         """The outputs of `jaxpr` at `arguments`, each with its labels."""
-        inner = compat.open_jaxpr(jaxpr)
-        constants = compat.constants(jaxpr)
         frame = Frame(jaxpr, [value.data for value in arguments], context)
-        last = {
-            atom: index
-            for index, equation in enumerate(inner.eqns)
-            for atom in equation.invars
-            if not compat.is_literal(atom)
-        }
-        values: dict[Any, Value] = dict(zip(inner.invars, arguments, strict=True))
-        values.update(
-            (variable, self._constant(context.stack(constant)))
-            for variable, constant in zip(inner.constvars, constants, strict=True)
+
+        def apply(equation: Any, inputs: list[Value]) -> list[Value]:
+            return self.evaluate(equation, inputs, context, frame.maker)
+
+        constants = [
+            self._constant(context.stack(constant))
+            for constant in compat.constants(jaxpr)
+        ]
+        return finish(
+            interpret(
+                jaxpr,
+                arguments,
+                apply,
+                constants=constants,
+                literal=lambda atom: given(context.stack(compat.literal(atom))),
+            )
         )
-        kept = {atom for atom in inner.outvars if not compat.is_literal(atom)}
-
-        def read(atom: Any) -> Value:
-            if compat.is_literal(atom):
-                return given(context.stack(compat.literal(atom)))
-            return values[atom]
-
-        for index, equation in enumerate(inner.eqns):
-            inputs = [read(atom) for atom in equation.invars]
-            outputs = self.evaluate(equation, inputs, context, frame.maker)
-            values.update(zip(equation.outvars, outputs, strict=True))
-            for atom in equation.invars:
-                done = not compat.is_literal(atom) and last[atom] == index
-                if done and atom not in kept:
-                    values.pop(atom, None)
-        return [read(atom) for atom in inner.outvars]
 
     def _constant(self, constant: Any) -> Value:
         """A closed-over array; a NaN in it came from outside, as in an argument."""
@@ -212,9 +202,12 @@ class Walker:
         alive = self.story.with_origins(
             frozenset[int]().union(*(self.story.behind(v.labels) for v in outputs))
         )
+        nodes = [value.node for value in inputs if value.node is not None]
         for number in self.story.with_origins(came) - alive:
             event = self.story.events[number]
-            event.fates.add(detection.fate(equation, event.kind))
+            masks = is_mask(event, number, equation.primitive.name, nodes)
+            fate = "selected" if masks else detection.fate(equation, event.kind)
+            event.fates.add(fate)
 
 
 def _place(context: Context, equation: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from nndiag.records import Severity
 from nndiag.report.layers import LayerRow
-from nndiag.report.picture import Caption, Flow, Picture
+from nndiag.report.picture import Caption, ErrorMap, Flow, Picture
 
 Level = Literal["error", "warning", "info", "healthy"]
 """How a run, or a number of it, was judged."""
@@ -150,6 +150,29 @@ class AutopsyCard:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class CheckCard:
+    """A part of a gradient check that needs words: a leaf, a rule, a finding.
+
+    Attributes:
+        level: how bad it is.
+        label: what kind of part it is, ``"wrong"`` or ``"custom_vjp"``.
+        title: which one.
+        text: what is the matter, in words.
+        facts: the numbers.
+        elements: single elements, given beside expected, `None` if none is known.
+        picture: where the errors are, `None` if that was not looked at.
+    """
+
+    level: Level
+    label: str
+    title: str
+    text: str
+    facts: tuple[tuple[str, str], ...] = ()
+    elements: Table | None = None
+    picture: ErrorMap | None = None
+
+
 @dataclass(frozen=True)
 class KeyValues:
     """Names and what they stand for."""
@@ -164,7 +187,7 @@ class Paragraphs:
     texts: tuple[str, ...]
 
 
-Block = Picture | FindingCard | AutopsyCard | Table | KeyValues | Paragraphs
+Block = Picture | FindingCard | AutopsyCard | CheckCard | Table | KeyValues | Paragraphs
 
 
 @dataclass(frozen=True)
@@ -227,6 +250,9 @@ class Report:
             elif isinstance(block, AutopsyCard):
                 if block.chain is not None:
                     found.append(block.chain)
+            elif isinstance(block, CheckCard):
+                if block.picture is not None:
+                    found.append(block.picture)
             elif isinstance(block, Caption):
                 found.append(block)
 

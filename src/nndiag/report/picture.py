@@ -165,4 +165,43 @@ class Flow(Caption):
     nodes: tuple[Node, ...]
 
 
-Picture = Series | Heatmap | Profile | Distribution | Flow
+@dataclass(frozen=True, kw_only=True)
+class ErrorMap(Caption):
+    """Relative errors of the elements of one array, laid out as a plane.
+
+    Attributes:
+        values: of blocks of the plane, the largest error in each, NaN where no element
+            was looked at.
+        rows: height of the plane in elements; all axes of the array but the last.
+        columns: width of the plane in elements; the last axis.
+        vertical: name of the vertical axis, ``""`` where there is one row.
+        horizontal: name of the horizontal axis.
+        worst: row and column of the largest error, `None` if it is not known.
+        label: what is said of that element.
+    """
+
+    values: Floats
+    rows: int
+    columns: int
+    vertical: str
+    horizontal: str
+    worst: tuple[int, int] | None = None
+    label: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remainders(Caption):
+    """How the remainder of a linear approximation falls with the step.
+
+    Attributes:
+        steps: the steps, positive.
+        values: the remainder at each, positive.
+        order: slope of the fit, NaN if there is none.
+    """
+
+    steps: Floats
+    values: Floats
+    order: float
+
+
+Picture = Series | Heatmap | Profile | Distribution | Flow | ErrorMap | Remainders

@@ -197,8 +197,7 @@ def _what(worst: _Approach) -> str:
     """What came near overflow, in words."""
     site = worst.site
     if site.kind != "operation":
-        role = "value" if worst.role == "value" else worst.role
-        return f"the {role} of {name(site)}"
+        return f"the {worst.role} of {name(site)}"
     place = f"{site.function} at {site.location}" if site.file else str(site)
     return place if worst.role == "value" else f"the derivative by what enters {place}"
 

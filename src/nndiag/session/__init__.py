@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from nndiag.session.autopsying import examine_target as examine_target
     from nndiag.session.autopsying import open_debugger as open_debugger
     from nndiag.session.building import target as target
+    from nndiag.session.checkpage import publish_gradcheck as publish_gradcheck
+    from nndiag.session.checkpage import require_empty as require_empty
+    from nndiag.session.gradchecking import CheckOptions as CheckOptions
+    from nndiag.session.gradchecking import NonfinitePoint as NonfinitePoint
+    from nndiag.session.gradchecking import check_gradients as check_gradients
     from nndiag.session.loading import holds_target as holds_target
     from nndiag.session.options import RunOptions as RunOptions
     from nndiag.session.publishing import Outcome as Outcome
@@ -24,17 +29,22 @@ if TYPE_CHECKING:
     from nndiag.session.running import run as run
 
 _HOMES = {
+    "CheckOptions": "gradchecking",
     "Examined": "autopsying",
+    "NonfinitePoint": "gradchecking",
     "Outcome": "publishing",
     "Recording": "recording",
     "RunOptions": "options",
+    "check_gradients": "gradchecking",
     "examine_run": "autopsying",
     "examine_script": "autopsying",
     "examine_target": "autopsying",
     "holds_target": "loading",
     "open_debugger": "autopsying",
+    "publish_gradcheck": "checkpage",
     "publish": "publishing",
     "record": "recording",
+    "require_empty": "checkpage",
     "run": "running",
     "target": "building",
 }

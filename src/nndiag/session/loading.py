@@ -27,20 +27,44 @@ def load_target(name: str) -> Target:
         TargetError: there is no such module or attribute, importing it failed, or
             it is no target.
     """
+    if name.endswith(".py") and Path(name).is_file() and not holds_target(Path(name)):
+        raise TargetError(
+            f"{name} is a script, no target: it defines neither target nor init and "
+            f"train_step; nndiag autopsy {name} runs it until something breaks"
+        )
+    module, found = load_object(name)
+    if found is module and not hasattr(module, "init"):
+        found = getattr(module, "target", module)
+    return _require_parts(found, name)
+
+
+def load_object(name: str) -> tuple[ModuleType, Any]:
+    """Imports what `name` says.
+
+    Args:
+        name: ``"package.module:attribute"`` or ``"path/to/file.py:attribute"``.
+
+    Returns:
+        The module, and what it calls `attribute`: without one, the module again.
+
+    Raises:
+        TargetError: there is no such module or attribute, or importing it failed.
+    """
     place, _, attribute = name.partition(":")
     module = _import(place, name)
     found: Any = module
-    if attribute:
-        for part in attribute.split("."):
-            if not hasattr(found, part):
-                raise TargetError(
-                    f"{place} has no {attribute!r}{_meant(part, vars(module))}"
-                )
-            found = getattr(found, part)
-    elif not hasattr(module, "init"):
-        found = getattr(module, "target", module)
-    _require_parts(found, name)
-    return found
+    for part in attribute.split(".") if attribute else ():
+        if not hasattr(found, part):
+            raise TargetError(
+                f"{place} has no {attribute!r}{_meant(part, vars(module))}"
+            )
+        found = getattr(found, part)
+    return module, found
+
+
+def is_target(found: Any) -> bool:
+    """Whether an object has what every target has."""
+    return all(callable(getattr(found, part, None)) for part in REQUIRED)
 
 
 def holds_target(path: Path) -> bool:
@@ -61,7 +85,7 @@ def holds_target(path: Path) -> bool:
             names |= {name.id for name in left if isinstance(name, ast.Name)}
         elif isinstance(node, ast.ImportFrom):
             names |= {alias.asname or alias.name for alias in node.names}
-    return "target" in names or {"init", "train_step"} <= names
+    return not names.isdisjoint({"target", "*"}) or {"init", "train_step"} <= names
 
 
 def _import(place: str, name: str) -> ModuleType:
@@ -92,21 +116,34 @@ def _import(place: str, name: str) -> ModuleType:
 def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise TargetError(f"there is no file {path}")
+    loaded = sys.modules.get(path.stem)
+    if loaded is not None and _file(loaded) == path.resolve():
+        # a function and its gradient may stand in one file: it is run once
+        return loaded
     sys.path.insert(0, str(path.parent.resolve()))
     specification = importlib.util.spec_from_file_location(path.stem, path)
     if specification is None or specification.loader is None:
         raise TargetError(f"{path} cannot be imported as a Python file")
     module = importlib.util.module_from_spec(specification)
     sys.modules[path.stem] = module
-    specification.loader.exec_module(module)
+    try:
+        specification.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(path.stem, None)
+        raise
     return module
+
+
+def _file(module: ModuleType) -> Path | None:
+    name = getattr(module, "__file__", None)
+    return Path(name).resolve() if name else None
 
 
 def _modules_here() -> list[str]:
     return [p.stem for p in Path.cwd().iterdir() if p.suffix == ".py" or p.is_dir()]
 
 
-def _require_parts(found: Any, name: str) -> None:
+def _require_parts(found: Any, name: str) -> Target:
     missing = [part for part in REQUIRED if not callable(getattr(found, part, None))]
     if not any(callable(getattr(found, part, None)) for part in ("epoch", "batches")):
         missing.append("epoch (or batches)")
@@ -115,6 +152,7 @@ def _require_parts(found: Any, name: str) -> None:
             f"{name} is no target: it has no {', no '.join(missing)}; a target offers "
             "init(key), train_step(state, batch) and epoch(key) or batches(key)"
         )
+    return found
 
 
 def configure(

@@ -191,3 +191,48 @@ def beam_scores(x):
 def all_zero_mask(x):
     mask = jnp.zeros(2)
     return (x * mask).sum() / jnp.maximum(mask.sum(), 1.0)
+
+
+@sound(np.array([3, 5], np.int32))
+def mapped_while_whose_first_lane_stands_still(lengths):
+    def count(length):
+        def body(state):
+            return state[0] + 1, 1.0 / (length - state[0])
+
+        return lax.while_loop(lambda state: state[0] < length, body, (0, 1.0))[1]
+
+    return jax.vmap(count)(lengths)
+
+
+@sound(single(-1, 1), ignore_masked=True)
+def bad_element_set_anew(x):
+    return jnp.log(x).at[0].set(0.0)
+
+
+@sound(single(1, 2, 3))
+def buffer_of_nan_that_is_filled(x):
+    buffer = jnp.full(3, jnp.nan)
+    return lax.fori_loop(0, 3, lambda i, held: held.at[i].set(x[i]), buffer)
+
+
+@sound(single(1, 100))
+def overflow_that_sorting_leaves_out(x):
+    powers = -jnp.exp(x)
+    return lax.top_k(powers, 1)[0], lax.cummax(powers), powers.at[1].max(0.0)
+
+
+@sound(half([1, 2], [3, 4]))
+def added_mask_beyond_float16(scores):
+    mask = jnp.where(MASK, 0.0, -1e9).astype(jnp.float16)
+    return jax.nn.softmax(scores + mask)
+
+
+@sound(single(0, 0, 0), single(1, 0, 0))
+def two_added_masks(scores, padding):
+    lowest = jnp.finfo(jnp.float32).min
+    return jax.nn.softmax(scores + lowest * padding + lowest * (1 - padding[::-1]) / 2)
+
+
+@sound(half(1e4, -6e4))
+def log_softmax_beyond_float16(z):
+    return jax.grad(lambda z: -jax.nn.log_softmax(z)[0])(z)

@@ -234,3 +234,27 @@ def with_printing(x):
     y = jnp.log(x)  # here
     jax.debug.print("y = {}", y)
     return y
+
+
+@sick(
+    np.array([2, 4], np.int32),
+    kind="inf",
+    primitive="div",
+    path=("while[1]",),
+    element=(0,),
+)
+def mapped_while_of_different_lengths(lengths):
+    def count(length):
+        def body(state):
+            i, value = state
+            return i + 1, value / (length - i - 1)  # here
+
+        return lax.while_loop(lambda state: state[0] < length, body, (0, 1.0))[1]
+
+    return jax.vmap(count)(lengths)
+
+
+@sick(np.int32(1), single(4, -1), kind="nan", primitive="sqrt",
+      path=("cond.branch1",), element=(1,))  # fmt: skip
+def switched_between_functions_of_jax(which, x):
+    return lax.switch(which, [jnp.log, jnp.sqrt], x)  # here

@@ -73,3 +73,39 @@ def root_mean_square_in_half_precision(x):
 @sick(half(40_000, 1), kind="inf", primitive="mul", element=(0,), reaches=False)
 def scaled_in_half_precision(x):
     return 1 / (x * 2)  # here
+
+
+@sick(
+    half(0, 1),
+    kind="nan",
+    primitive="mul",
+    element=(1,),
+    cause=("0 · (-Inf) is NaN", "1e9, written on this line, overflows float16"),
+)
+def mask_times_a_number_beyond_float16(mask):
+    with np.errstate(over="ignore"):
+        return (1 - mask) * -1e9  # here
+
+
+@sick(
+    half(0, 1),
+    half(0, 1),
+    kind="nan",
+    primitive="div",
+    element=(0,),
+    cause=("0 / 0 is NaN: 1e-8 rounds to 0 in float16",),
+    rewrite="return m / (jnp.sqrt(v) + 0.0001)",
+)
+def adam_in_half_precision(m, v):
+    return m / (jnp.sqrt(v) + 1e-8)  # here
+
+
+@sick(
+    single(1, 1000),
+    kind="nan",
+    primitive="convert_element_type",
+    element=(1,),
+    cause=("largest float8_e4m3fn is 448", "has no Inf, so it becomes NaN"),
+)
+def cast_to_eight_bits(x):
+    return x.astype(jnp.float8_e4m3fn)  # here

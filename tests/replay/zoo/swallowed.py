@@ -97,3 +97,17 @@ def nan_after_the_inf(x):
 def cast_to_integer(count, total):
     mean = (total - total) / count  # here
     return mean.astype(jnp.int32)
+
+
+@sick(
+    np.array([[0, 1]], np.float16),
+    kind="inf",
+    primitive="convert_element_type",
+    element=(0, 1),
+    reaches=False,
+    cause=("the cast of -1e+09 from float32 to float16 overflows",),
+)
+def added_mask_that_is_scaled(scores):
+    mask = jnp.array([0.0, -1e9])
+    masked = scores + jnp.where(scores > 0, mask, 0.0).astype(jnp.float16)  # here
+    return jnp.exp(masked * jnp.float16(0.5))

@@ -12,13 +12,23 @@ from matplotlib.figure import Figure
 
 from nndiag.render.figures import style
 from nndiag.render.figures.distribution import draw_distribution
+from nndiag.render.figures.errormap import draw_error_map
 from nndiag.render.figures.flow import draw_flow
 from nndiag.render.figures.heatmap import draw_heatmap
 from nndiag.render.figures.lines import draw_series
 from nndiag.render.figures.profile import draw_profile
+from nndiag.render.figures.remainders import draw_remainders
 from nndiag.render.figures.svg import to_svg
 from nndiag.report.blocks import Report
-from nndiag.report.picture import Distribution, Flow, Heatmap, Picture, Profile
+from nndiag.report.picture import (
+    Distribution,
+    ErrorMap,
+    Flow,
+    Heatmap,
+    Picture,
+    Profile,
+    Remainders,
+)
 
 
 def draw(picture: Picture, *, titled: bool = True) -> Figure:
@@ -37,6 +47,10 @@ def draw(picture: Picture, *, titled: bool = True) -> Figure:
             return draw_distribution(picture, titled=titled)
         if isinstance(picture, Flow):
             return draw_flow(picture, titled=titled)
+        if isinstance(picture, ErrorMap):
+            return draw_error_map(picture, titled=titled)
+        if isinstance(picture, Remainders):
+            return draw_remainders(picture, titled=titled)
         return draw_series(picture, titled=titled)
 
 

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from nndiag.replay.birth import Birth
-from nndiag.replay.causes import domain, indeterminate, masking, overflow, poles
+from nndiag.replay.causes import (
+    changes,
+    constants,
+    domain,
+    indeterminate,
+    masking,
+    matrices,
+    overflow,
+    poles,
+)
 from nndiag.replay.causes.cause import Cause
-from nndiag.replay.causes.evidence import Evidence, number
+from nndiag.replay.causes.evidence import Evidence, is_inexact
 from nndiag.replay.rewriting import Change, rewrite
 
-_FINDERS = (masking.find, poles.find, overflow.find, domain.find, indeterminate.find)
+_FINDERS = (
+    constants.find,
+    masking.find,
+    poles.find,
+    overflow.find,
+    domain.find,
+    matrices.find,
+    indeterminate.find,
+)
 
 
 def explain(birth: Birth, *, reaches_output: bool) -> tuple[str, str]:
@@ -29,6 +45,8 @@ def explain(birth: Birth, *, reaches_output: bool) -> tuple[str, str]:
     evidence = Evidence(birth)
     cause = next(filter(None, (find(evidence) for find in _FINDERS)), None)
     cause = cause or _unknown(evidence)
+    if evidence.is_complex:
+        cause = _without_order(cause)
     text = f"{cause.text}."
     if not reaches_output:
         text += (
@@ -60,14 +78,32 @@ def _at(place: Birth, change: Change, birth: Birth, *, around: bool = False) -> 
     return f"# line {line} of {Path(file).name}\n{found}"
 
 
+def _without_order(cause: Cause) -> Cause:
+    """A cause for complex numbers, which have no maximum and no bounds."""
+    bounds = ("maximum", "above", "clip", "positive")
+    advice = cause.advice
+    if any(word in advice for word in bounds):
+        advice = (
+            "look at why the numbers are this large"
+            if "subtract" in advice
+            else "replace a 0 before this line: jnp.where(z == 0, 1.0, z)"
+        )
+    kept = tuple(c for c in cause.changes if c is changes.safe_divisor)
+    return cause._replace(patterns=(), changes=kept, advice=advice)
+
+
 def _unknown(evidence: Evidence) -> Cause:
     """A true sentence for an equation that no file of this package knows."""
     made = "NaN" if evidence.birth.kind == "nan" else "Inf"
-    values = ", ".join(map(number, evidence.values()))
+    known = [
+        evidence.written(index)
+        for index, operand in enumerate(evidence.operands)
+        if is_inexact(operand)
+    ]
     text = (
         f"{evidence.primitive} put out {made} ({evidence.dtype}) for operands that "
         "held none"
     )
-    if values and not any(map(math.isnan, evidence.values())):
-        text += f"; at the first offending element they were {values}"
+    if known and "NaN" not in known:
+        text += f"; at the first offending element they were {', '.join(known)}"
     return Cause(text)

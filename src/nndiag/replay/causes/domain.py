@@ -24,7 +24,6 @@ def find(evidence: Evidence) -> Cause | None:
         _angle,
         _remainder,
         _fill,
-        _matrix,
     ):
         if found := cause(evidence):
             return _of_integers(found, evidence)
@@ -78,7 +77,7 @@ def _inverse(evidence: Evidence) -> Cause | None:
     name = _INVERSE.get(evidence.primitive)
     if name is None:
         return None
-    value = number(evidence.value(0), 7)
+    value = evidence.written(0, 7)
     if name == "arccosh":
         return Cause(f"{name}({value}) is not real: it needs an argument of 1 or more")
     edge = "0.999" if evidence.dtype in ("float16", "bfloat16") else "0.999999"
@@ -94,7 +93,7 @@ def _angle(evidence: Evidence) -> Cause | None:
     if evidence.primitive not in _TRIGONOMETRIC or not np.isinf(evidence.value(0)):
         return None
     return Cause(
-        f"{evidence.primitive} of {number(evidence.value(0))} has no value",
+        f"{evidence.primitive} of {evidence.written(0)} has no value",
         advice="look at what made the argument infinite",
     )
 
@@ -102,9 +101,9 @@ def _angle(evidence: Evidence) -> Cause | None:
 def _remainder(evidence: Evidence) -> Cause | None:
     if evidence.primitive != "rem":
         return None
-    top, below = evidence.values()
     return Cause(
-        f"the remainder of {number(top)} divided by {number(below)} is not defined",
+        f"the remainder of {evidence.written(0)} divided by {evidence.written(1)} is "
+        "not defined",
         advice="keep the divisor of a remainder away from 0 and the dividend finite",
     )
 
@@ -127,16 +126,6 @@ def _fill(evidence: Evidence) -> Cause | None:
         text,
         changes=(changes.replaced(("take",), '{jnp}.take({x}{rest}, mode="clip")'),),
         advice="check the indices (vocabulary size, labels), or clip them",
-    )
-
-
-def _matrix(evidence: Evidence) -> Cause | None:
-    if evidence.primitive != "cholesky":
-        return None
-    return Cause(
-        "the matrix is not positive definite, so it has no Cholesky factor",
-        advice="add a small multiple of the identity, or check that the matrix is a "
-        "covariance",
     )
 
 

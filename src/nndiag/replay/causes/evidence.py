@@ -49,6 +49,11 @@ class Evidence:
         self.count = len(places)
 
     @property
+    def is_complex(self) -> bool:
+        """Whether the result is made of complex numbers."""
+        return bool(np.iscomplexobj(self.result))
+
+    @property
     def dtype(self) -> str:
         """The dtype of the result."""
         return str(self.result.dtype)
@@ -58,23 +63,38 @@ class Evidence:
         """The largest finite number of the result's dtype."""
         return largest(self.dtype)
 
-    def value(self, index: int) -> float:
-        """Operand `index` at the first bad element; NaN if it has no such element."""
+    def element_of(self, index: int) -> Any:
+        """Operand `index` at the first bad element, `None` if it has none there."""
         operand = self.operands[index]
+        if is_key(operand):
+            return None
         try:
-            same = np.broadcast_to(operand, self.result.shape)
-            return float(same[self.element].real) + 0.0
-        except (TypeError, ValueError):
+            return np.broadcast_to(operand, self.result.shape)[self.element]
+        except ValueError:
+            return None
+
+    def value(self, index: int) -> float:
+        """The same, NaN if there is none or if it is not real."""
+        element = self.element_of(index)
+        if element is None or (np.iscomplexobj(element) and element.imag != 0):
             return math.nan
+        return float(element.real) + 0.0
+
+    def written(self, index: int, digits: int = 4) -> str:
+        """The same, as the causes print it, complex or not."""
+        element = self.element_of(index)
+        return "NaN" if element is None else number(element, digits)
 
     def values(self) -> tuple[float, ...]:
         """All operands at the first bad element."""
         return tuple(self.value(i) for i in range(len(self.operands)))
 
     def constant(self, index: int) -> float | None:
-        """The value of operand `index` if it is written as a literal."""
+        """The value of operand `index` if it is written as a real literal."""
         atom = self.birth.equation.invars[index]
-        return float(np.asarray(atom.val)) if compat.is_literal(atom) else None
+        if not compat.is_literal(atom) or np.iscomplexobj(atom.val):
+            return None
+        return float(np.asarray(atom.val))
 
     def made(self, index: int) -> Made | None:
         """The equation right before operand `index`."""
@@ -143,6 +163,11 @@ def is_integer(value: Any) -> bool:
     return not is_key(value) and np.issubdtype(np.asarray(value).dtype, np.integer)
 
 
+def is_inexact(value: Any) -> bool:
+    """Whether a value holds floats or complex numbers."""
+    return not is_key(value) and jnp.issubdtype(np.asarray(value).dtype, np.inexact)
+
+
 def largest(dtype: str) -> float:
     """The largest finite number of a floating dtype, NaN for others.
 
@@ -154,14 +179,30 @@ def largest(dtype: str) -> float:
     return float(jnp.finfo(dtype).max)
 
 
-def number(value: float, digits: int = 4) -> str:
+def number(value: Any, digits: int = 4) -> str:
     """A number as the causes print it.
 
     >>> number(88.7228), number(1e-12), number(-2.0), number(float("-inf"))
     ('88.72', '1e-12', '-2', '-Inf')
+    >>> number(100 - 1j), number(2 + 0j)
+    ('100 - 1j', '2')
     """
+    if np.iscomplexobj(value) and value.imag != 0:
+        sign = "-" if value.imag < 0 else "+"
+        imaginary = number(abs(value.imag), digits)
+        return f"{number(value.real, digits)} {sign} {imaginary}j"
+    value = float(value.real) + 0.0
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
         return "Inf" if value > 0 else "-Inf"
     return f"{value:.{digits}g}"
+
+
+def term(text: str) -> str:
+    """A printed number as an operand, in parentheses if it needs them.
+
+    >>> term("2"), term("-2"), term("1 + 2j")
+    ('2', '(-2)', '(1 + 2j)')
+    """
+    return f"({text})" if text.startswith("-") or " " in text else text

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from nndiag.replay.causes import changes, overflow, patterns, poles
+from nndiag.replay.causes import changes, constants, overflow, patterns, poles
 from nndiag.replay.causes.cause import Cause
-from nndiag.replay.causes.evidence import Evidence, number
+from nndiag.replay.causes.evidence import Evidence, number, term
 from nndiag.replay.causes.patterns import EXPONENTIALS
 
 _TERMS = {"mul": "·", "sub": "−", "add": "+", "add_any": "+", "div": "/"}
@@ -24,8 +24,19 @@ def find(evidence: Evidence) -> Cause | None:
 
 
 def _zero_by_zero(evidence: Evidence) -> Cause | None:
-    if evidence.primitive != "div" or evidence.values() != (0.0, 0.0):
+    if evidence.primitive != "div" or evidence.value(1) != 0:
         return None
+    if evidence.is_complex:
+        return Cause(
+            f"{term(evidence.written(0))} / 0 is NaN for complex numbers",
+            changes=(changes.safe_divisor,),
+            advice="replace a divisor of 0 before the division: "
+            "a / jnp.where(b == 0, 1.0, b)",
+        )
+    if evidence.value(0) != 0:
+        return None
+    if lost := constants.vanished(evidence, 1, "0 / 0 is NaN"):
+        return lost
     if poles.slope(evidence) == "log":
         slope = poles.cause_of_slope("log", evidence)
         return slope._replace(text=f"{slope.text}, and here it is 0 / 0, which is NaN")
@@ -102,11 +113,11 @@ def _met(evidence: Evidence) -> Cause | None:
     sign = _TERMS.get(evidence.primitive)
     if sign is None or len(evidence.operands) != 2:
         return None
-    one, other = evidence.values()
-    if not (np.isinf(one) or np.isinf(other)):
+    elements = [evidence.element_of(index) for index in (0, 1)]
+    if any(e is None for e in elements) or not any(map(np.isinf, elements)):
         return None
-    right = f"({number(other)})" if other < 0 else number(other)
-    text = f"{number(one)} {sign} {right} is NaN"
+    left, right = evidence.written(0), term(evidence.written(1))
+    text = f"{term(left) if evidence.is_complex else left} {sign} {right} is NaN"
     return _because(text, evidence)
 
 
@@ -124,6 +135,12 @@ def _summed(evidence: Evidence) -> Cause | None:
 def _because(text: str, evidence: Evidence) -> Cause:
     """The cause, led back to the equation that made the Inf."""
     origin = evidence.birth.origin
+    if origin is None and (why := constants.overflowed(evidence)):
+        return Cause(
+            f"{text}; {why}",
+            advice="write a number that float16 holds, such as "
+            "jnp.finfo(jnp.float16).min, or compute this in float32",
+        )
     if origin is None:
         return Cause(
             f"{text}; the Inf is a constant or an argument of the program",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
 from nndiag.replay.causes import changes
 from nndiag.replay.causes.cause import Cause
-from nndiag.replay.causes.evidence import Evidence, largest, number
+from nndiag.replay.causes.evidence import Evidence, largest, number, term
 from nndiag.replay.causes.patterns import EXPONENTIALS
 
 _EXPONENTIAL = {"exp": 1.0, "exp2": math.log(2), "expm1": 1.0, "sinh": 1.0, "cosh": 1.0}
@@ -19,13 +20,29 @@ _HALF = ("float16",)
 
 
 def find(evidence: Evidence) -> Cause | None:
-    """The cause, if finite operands gave an Inf that is no pole."""
-    if evidence.birth.kind != "inf":
+    """The cause, if finite operands gave an Inf that is no pole, or what stands for it.
+
+    Some types of 8 bits have no Inf: what overflows becomes NaN.
+    """
+    endless = has_infinity(evidence.dtype)
+    if (evidence.birth.kind == "inf") is not endless:
         return None
     for cause in (_exponential, _cast, _power, _sum, _arithmetic):
         if found := cause(evidence):
-            return found
+            if endless:
+                return found
+            nothing = f"{evidence.dtype} has no Inf, so it becomes NaN"
+            return found._replace(text=f"{found.text}; {nothing}")
     return None
+
+
+def has_infinity(dtype: str) -> bool:
+    """Whether a floating dtype has an Inf.
+
+    >>> has_infinity("float8_e5m2"), has_infinity("float8_e4m3fn")
+    (True, False)
+    """
+    return bool(np.isinf(np.array(np.inf).astype(jnp.dtype(dtype))))
 
 
 def exponent_limit(primitive: str, dtype: str) -> float:
@@ -44,7 +61,7 @@ def _exponential(evidence: Evidence) -> Cause | None:
         return None
     limit = exponent_limit(name, evidence.dtype)
     text = (
-        f"{name}({number(evidence.value(0))}) overflows {evidence.dtype}, "
+        f"{name}({evidence.written(0)}) overflows {evidence.dtype}, "
         f"whose largest argument is {number(limit)}"
     )
     bound = str(math.floor(limit * 10) / 10 - 0.1)[:4].rstrip(".")
@@ -61,7 +78,7 @@ def _cast(evidence: Evidence) -> Cause | None:
     if evidence.primitive not in ("convert_element_type", "reduce_precision"):
         return None
     dtype = evidence.dtype
-    value = number(evidence.value(0))
+    value = evidence.written(0)
     before = str(evidence.operands[0].dtype)
     source = evidence.source(0)
     if source is not None and source.name == "reduce_sum" and dtype in _HALF:
@@ -90,8 +107,8 @@ def _power(evidence: Evidence) -> Cause | None:
     if base == 0 or not math.isfinite(base):
         return None
     text = (
-        f"{_signed(base)} to the power {number(exponent)} overflows {evidence.dtype}, "
-        f"whose largest number is {number(evidence.largest)}"
+        f"{term(number(base))} to the power {number(exponent)} overflows "
+        f"{evidence.dtype}, whose largest number is {number(evidence.largest)}"
     )
     return _too_large(text, evidence)
 
@@ -148,9 +165,5 @@ def _half_precision(text: str, evidence: Evidence) -> Cause:
     )
 
 
-def _signed(value: float) -> str:
-    return f"({number(value)})" if value < 0 else number(value)
-
-
 def _joined(values: Sequence[float], sign: str) -> str:
-    return f" {sign} ".join(map(_signed, values))
+    return f" {sign} ".join(term(number(value)) for value in values)

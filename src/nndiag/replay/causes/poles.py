@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from nndiag.replay.causes import changes
+from nndiag.replay.causes import changes, constants
 from nndiag.replay.causes.cause import Cause, tiny
-from nndiag.replay.causes.evidence import Evidence, Made, number
+from nndiag.replay.causes.evidence import Evidence, Made, number, term
 from nndiag.replay.causes.patterns import EXPONENTIALS
 
 ROOTS = ("sqrt", "norm", "std", "cbrt", "power", "pow", "**", "linalg_norm")
@@ -65,7 +65,7 @@ def cause_of_slope(name: str, evidence: Evidence) -> Cause:
     if name == "power":
         return Cause(
             f"the derivative of x ** p with p < 1 is p · x ** (p − 1), which is Inf at "
-            f"x = 0 (here p − 1 = {number(evidence.value(1))})",
+            f"x = 0 (here p − 1 = {evidence.written(1)})",
             changes=(changes.safe_root(tiny(dtype)),),
             advice=f"keep the base above 0: jnp.maximum(x, {tiny(dtype)}) ** p",
         )
@@ -86,7 +86,7 @@ def cause_of_slope(name: str, evidence: Evidence) -> Cause:
         )
     return Cause(
         "the derivative of 1 / x, −1 / x², is Inf at x = "
-        f"{number(evidence.value(0))} in {dtype}",
+        f"{evidence.written(0)} in {dtype}",
         changes=(changes.safe_divisor,),
         advice="keep the divisor away from 0",
     )
@@ -95,11 +95,8 @@ def cause_of_slope(name: str, evidence: Evidence) -> Cause:
 def _logarithm(evidence: Evidence) -> Cause | None:
     if evidence.primitive not in ("log", "log1p", "log2", "lgamma", "digamma"):
         return None
-    name, value = evidence.primitive, evidence.value(0)
-    low = tiny(evidence.dtype)
-    text = (
-        f"{name}({number(value)}) is {number(float(evidence.result[evidence.element]))}"
-    )
+    name, low = evidence.primitive, tiny(evidence.dtype)
+    text = f"{name}({evidence.written(0)}) is {_result(evidence)}"
     source = next((m for m in evidence.upstream(0) if m.name == "div"), None)
     made = evidence.source(0)
     if (source and _is_softmax(source, evidence)) or (made and made.name == "softmax"):
@@ -128,8 +125,11 @@ def _slope(evidence: Evidence) -> Cause | None:
 def _division(evidence: Evidence) -> Cause | None:
     if evidence.primitive != "div" or _divisor(evidence) != 0:
         return None
+    text = f"{_numerator(evidence)} / 0 is {_result(evidence)}"
+    if lost := constants.vanished(evidence, 1, text):
+        return lost
     return Cause(
-        f"{number(evidence.value(0))} / 0 is {number(_result(evidence))}",
+        text,
         changes=(changes.safe_divisor,),
         advice="replace a divisor of 0 before the division: "
         "a / jnp.where(b == 0, 1.0, b)",
@@ -140,8 +140,11 @@ def _root(evidence: Evidence) -> Cause | None:
     if evidence.primitive != "rsqrt":
         return None
     low = tiny(evidence.dtype)
+    text = f"rsqrt({evidence.written(0)}) = 1 / sqrt(0) is Inf"
+    if lost := constants.vanished(evidence, 0, text):
+        return lost
     return Cause(
-        f"rsqrt({number(evidence.value(0))}) = 1 / sqrt(0) is Inf",
+        text,
         changes=(changes.bounded(("rsqrt",), low),),
         advice="add a small number under the root: jax.lax.rsqrt(x + 1e-6)",
     )
@@ -168,7 +171,7 @@ def _inverse(evidence: Evidence) -> Cause | None:
     if name is None:
         return None
     return Cause(
-        f"{name}({number(evidence.value(0))}) is {number(_result(evidence))}",
+        f"{name}({evidence.written(0)}) is {_result(evidence)}",
         changes=(_inside(evidence),),
         advice=f"clip the argument of {name} to just inside −1 … 1",
     )
@@ -212,8 +215,13 @@ def _is_softmax(division: Made, evidence: Evidence) -> bool:
 
 def _divisor(evidence: Evidence) -> float:
     value = evidence.value(1)
-    return 0.0 if math.isnan(value) else value
+    return 0.0 if math.isnan(value) and not evidence.is_complex else value
 
 
-def _result(evidence: Evidence) -> float:
-    return float(evidence.result[evidence.element].real)
+def _numerator(evidence: Evidence) -> str:
+    text = evidence.written(0)
+    return term(text) if evidence.is_complex else text
+
+
+def _result(evidence: Evidence) -> str:
+    return number(evidence.result[evidence.element])

@@ -6,6 +6,9 @@ import ast
 
 from nndiag.replay.rewriting import Code
 
+_USUAL = {"jax", "jnp", "lax", "nn", "np"}
+"""Names of modules that a star import may bring."""
+
 
 def called(node: ast.AST, *names: str) -> bool:
     """Whether `node` calls a function or method of one of these names."""
@@ -67,13 +70,25 @@ def is_number(node: ast.AST, value: float) -> bool:
 
 
 def _is_module(node: ast.AST, code: Code) -> bool:
+    """Whether `node` is a module, or a name that may be one.
+
+    What the file imports is one; so is a name that the file binds nowhere, as it came
+    in by ``from … import *``.
+    """
     while isinstance(node, ast.Attribute):
         node = node.value
     if not isinstance(node, ast.Name):
         return False
-    return any(
-        (name.asname or name.name.partition(".")[0]) == node.id
-        for other in ast.walk(code.module)
-        if isinstance(other, ast.Import | ast.ImportFrom)
-        for name in other.names
-    )
+    imported: set[str] = set()
+    bound: set[str] = set()
+    for other in ast.walk(code.module):
+        if isinstance(other, ast.Import | ast.ImportFrom):
+            names = (name.asname or name.name.partition(".")[0] for name in other.names)
+            imported.update(names)
+        elif isinstance(other, ast.arg):
+            bound.add(other.arg)
+        elif isinstance(other, ast.Name) and isinstance(other.ctx, ast.Store):
+            bound.add(other.id)
+    if "*" in imported:
+        imported |= _USUAL
+    return node.id in imported or node.id not in bound

@@ -1,0 +1,117 @@
+"""A program as one list of steps, any of which can be given another meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from nndiag.jaxprs import compat
+from nndiag.jaxprs.location import locate
+
+_INLINED = {"jit": "jaxpr", "closed_call": "call_jaxpr", "remat2": "jaxpr"}
+
+
+class Literal(NamedTuple):
+    """A value that stands in the program itself."""
+
+    value: Any
+
+
+class Step(NamedTuple):
+    """One equation.
+
+    Attributes:
+        equation: as JAX has it.
+        inputs: numbers of values, or literals.
+        outputs: numbers of values.
+        file: where the user wrote it, ``""`` if unknown.
+        line: the line in `file`, 0 if unknown.
+    """
+
+    equation: Any
+    inputs: tuple[int | Literal, ...]
+    outputs: tuple[int, ...]
+    file: str
+    line: int
+
+
+Edit = Callable[[dict[int, Any], Step], list[Any]]
+"""From the values so far and a step to the outputs of the step."""
+
+
+class Listing:
+    """A program without the boundaries of its jitted functions.
+
+    Attributes:
+        steps: in order.
+        inputs: numbers of the arguments.
+        outputs: numbers of the results, or literals.
+        constants: the values of closed-over arrays.
+    """
+
+    def __init__(self, jaxpr: Any) -> None:
+        self.steps: list[Step] = []
+        self.constants: dict[int, Any] = {}
+        self._count = 0
+        inner = compat.open_jaxpr(jaxpr)
+        self.inputs = [self._number() for _ in inner.invars]
+        self.outputs = self._add(jaxpr, self.inputs, None)
+
+    def run(
+        self, arguments: Sequence[Any], edits: Mapping[int, Edit] | None = None
+    ) -> tuple[list[Any], dict[int, Any]]:
+        """Evaluates the steps, those in `edits` by the edit.
+
+        Returns:
+            The outputs, and every value by its number.
+        """
+        values = {**self.constants, **dict(zip(self.inputs, arguments, strict=True))}
+        for index, step in enumerate(self.steps):
+            if edits and index in edits:
+                outputs = edits[index](values, step)
+            else:
+                operands = [read(values, atom) for atom in step.inputs]
+                outputs = compat.bind(step.equation, operands)
+            values.update(zip(step.outputs, outputs, strict=True))
+        return [read(values, atom) for atom in self.outputs], values
+
+    def _number(self) -> int:
+        self._count += 1
+        return self._count
+
+    def _add(self, jaxpr: Any, inputs: Sequence[Any], call: Any) -> list[int | Literal]:
+        inner = compat.open_jaxpr(jaxpr)
+        known: dict[Any, int | Literal] = dict(zip(inner.invars, inputs, strict=True))
+        constants = compat.constants(jaxpr)
+        for variable, value in zip(inner.constvars, constants, strict=True):
+            known[variable] = number = self._number()
+            self.constants[number] = value
+
+        def atom(variable: Any) -> int | Literal:
+            if compat.is_literal(variable):
+                return Literal(jnp.asarray(compat.literal(variable)))
+            return known[variable]
+
+        for equation in inner.eqns:
+            atoms = [atom(variable) for variable in equation.invars]
+            # The lines within a function of JAX are those of its first call.
+            seen = call or equation
+            body = _INLINED.get(equation.primitive.name)
+            if body is not None:
+                within = seen if compat.is_jax_function(equation) else call
+                results = self._add(equation.params[body], atoms, within)
+            else:
+                results = [self._number() for _ in equation.outvars]
+                _, file, line = locate(seen)
+                self.steps.append(
+                    Step(equation, tuple(atoms), tuple(results), file, line)
+                )
+            known.update(zip(equation.outvars, results, strict=True))
+        return [atom(variable) for variable in inner.outvars]
+
+
+def read(values: Mapping[int, Any], atom: int | Literal) -> Any:
+    """The value of an input of a step."""
+    return atom.value if isinstance(atom, Literal) else values[atom]

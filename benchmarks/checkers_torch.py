@@ -26,7 +26,9 @@ ARRAYS: dict[str, Any] = {}
 
 def constant(name: str) -> Any:
     array = torch.from_numpy(ARRAYS[name])
-    return array.double() if array.is_floating_point() else array
+    if array.is_floating_point():
+        return array.double()
+    return array if array.dtype == torch.bool else array.long()
 
 
 # the leaves come in the order of JAX: dictionaries by sorted keys

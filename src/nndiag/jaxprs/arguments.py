@@ -15,16 +15,11 @@ def parameter_names(fn: Callable[..., Any], count: int) -> list[str]:
         parameters = list(inspect.signature(fn).parameters.values())
     except (TypeError, ValueError):
         parameters = []
-    names: list[str] = []
-    for number in range(count):
-        parameter = parameters[min(number, len(parameters) - 1)] if parameters else None
-        if parameter is None or parameter.kind is parameter.KEYWORD_ONLY:
-            names.append(f"args[{number}]")
-        elif parameter.kind is parameter.VAR_POSITIONAL:
-            names.append(f"{parameter.name}[{number - len(parameters) + 1}]")
-        else:
-            names.append(parameter.name)
-    return names
+    kinds = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    own = [p.name for p in parameters if p.kind in kinds][:count]
+    rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "")
+    first = len(own) if rest else 0
+    return own + [f"{rest or 'args'}[{i - first}]" for i in range(len(own), count)]
 
 
 def named_leaves(

@@ -13,6 +13,7 @@ import numpy as np
 
 from nndiag.errors import ProgramError
 from nndiag.jaxprs import compat
+from nndiag.jaxprs.arguments import named_leaves
 from nndiag.replay.detection import is_float
 
 _CLOSE_OVER = (
@@ -23,10 +24,6 @@ _NEEDS_VALUE = (
     jax.errors.NonConcreteBooleanIndexError,
     jax.errors.TracerArrayConversionError,
     jax.errors.TracerIntegerConversionError,
-)
-_POSITIONAL = (
-    inspect.Parameter.POSITIONAL_ONLY,
-    inspect.Parameter.POSITIONAL_OR_KEYWORD,
 )
 _ARRAY = jax.Array | np.ndarray | np.generic | complex | float | int
 _HERE = str(Path(__file__).parents[1])
@@ -63,7 +60,7 @@ def trace(
             f"autopsy needs a function, not {type(fn).__name__}; pass the function "
             "and then its arguments: nndiag.autopsy(fn, *args)"
         )
-    named = _named_leaves(fn, args, kwargs)
+    named = named_leaves(fn, args, kwargs)
     for name, leaf in named:
         _require_array(name, leaf)
 
@@ -101,28 +98,6 @@ def trace(
         for path, _ in jax.tree_util.tree_flatten_with_path(shapes)[0]
     ]
     return Program(jaxpr, leaves, [name for name, _ in named], outputs)
-
-
-def _named_leaves(
-    fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> list[tuple[str, Any]]:
-    """All leaves of the arguments, in the order in which JAX flattens them."""
-    try:
-        parameters = list(inspect.signature(fn).parameters.values())
-    except (TypeError, ValueError):
-        parameters = []
-    own = [p.name for p in parameters if p.kind in _POSITIONAL][: len(args)]
-    rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "")
-    first = len(own) if rest else 0
-    names = own + [
-        f"{rest or 'args'}[{number - first}]" for number in range(len(own), len(args))
-    ]
-    rows = [*zip(names, args, strict=True), *sorted(kwargs.items())]
-    return [
-        (name + jax.tree_util.keystr(path), leaf)
-        for name, value in rows
-        for path, leaf in jax.tree_util.tree_flatten_with_path(value)[0]
-    ]
 
 
 def _require_array(name: str, leaf: Any) -> None:

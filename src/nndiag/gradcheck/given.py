@@ -82,8 +82,7 @@ class CallersGiven(Given):
 
     def _own(self, program: Program) -> Vector:
         arrays = self.call(self.point.in_dtypes(self.point.vector))
-        # Never finer than the function's own arithmetic, whose constants are rounded.
-        self._eps = max(map(_eps, [*arrays, *self.point.arrays]))
+        self._eps = max(map(_eps, arrays))
         return self.point.flat_all(arrays, gradient=True)
 
     def call(self, arrays: Sequence[Any], *, wide: bool = False) -> list[np.ndarray]:
@@ -121,7 +120,8 @@ class CallersGiven(Given):
         vector = self.point.flat_all(wide, gradient=True)
         apart = np.linalg.norm(vector - self.own)
         near = 1e4 * self._eps * np.linalg.norm(self.own)
-        self._wide = max(map(_eps, wide)) <= _FLOAT64 and apart <= near
+        if max(map(_eps, wide)) <= _FLOAT64 and apart <= near:
+            self._wide, self._eps = True, _FLOAT64
 
     def at(self, vector: Vector) -> Values:
         """The gradient at a vector whose elements the leaves' dtypes can hold."""

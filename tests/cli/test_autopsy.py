@@ -161,6 +161,9 @@ def test_the_script_that_repeats_it_is_written_to_a_new_directory(
         timeout=120,
     )
     assert done.returncode == 1, done.stderr
+    beside = nndiag("autopsy", str(model), "--json", "--reproduce", str(place) + "-2")
+    assert json.loads(beside.out)["autopsy"]["primitive"] == "log"
+    assert "To repeat: python" in beside.err
     refused = nndiag("autopsy", str(model), "--reproduce", str(place))
     assert refused.code == 2
     assert "exists" in refused.err

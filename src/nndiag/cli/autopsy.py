@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -78,6 +79,8 @@ def autopsy(
     """
     from nndiag import session
 
+    if reproduce is not None and reproduce.exists():
+        raise SettingError(f"{reproduce} exists; choose another directory")
     with stage(as_json=as_json, quiet=False):
         if Path(subject).is_dir():
             examined, wanted = session.examine_run(Path(subject)), Wanted.any
@@ -115,9 +118,8 @@ def autopsy(
     if examined.autopsy is None:
         return 0
     if reproduce is not None:
-        if reproduce.exists():
-            raise SettingError(f"{reproduce} exists; choose another directory")
-        print(f"To repeat: python {examined.autopsy.reproduce(reproduce)}")
+        script = examined.autopsy.reproduce(reproduce)
+        print(f"To repeat: python {script}", file=sys.stderr if as_json else sys.stdout)
     if pdb:
         session.open_debugger(examined.autopsy)
     return 1

@@ -11,14 +11,9 @@ from jax.extend.core import jaxpr_as_fun
 
 from nndiag.jaxprs import compat
 from nndiag.jaxprs.compat.rules import rule_source
+from nndiag.jaxprs.primitives import WRAPPINGS
 
 CUSTOM = frozenset({"custom_jvp_call", "custom_vjp_call"})
-_WRAPPINGS = {
-    "jit": "jaxpr",
-    "closed_call": "call_jaxpr",
-    "remat2": "jaxpr",
-    "checkpoint": "jaxpr",
-}
 _FIRST_ITERATIONS = 8
 
 
@@ -69,8 +64,8 @@ def _enter(equation: Any, operands: list[Any]) -> Uses:
     if _has_rules(equation):
         if name in CUSTOM:
             yield Use(equation, operands)
-        elif name in _WRAPPINGS:
-            return (yield from uses(equation.params[_WRAPPINGS[name]], operands))
+        elif name in WRAPPINGS:
+            return (yield from uses(equation.params[WRAPPINGS[name]], operands))
         elif name == "cond":
             branches = equation.params["branches"]
             taken = int(np.clip(int(operands[0]), 0, len(branches) - 1))

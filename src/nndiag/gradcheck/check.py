@@ -160,7 +160,8 @@ class _Check:
         curvature = self._curvature()
         skipped = sum(leaf.verdict == "skipped" for leaf in leaves)
         if skipped:
-            self.notes.append(f"{skipped} leaves were skipped: they have no derivative")
+            leaves_were = "1 leaf was" if skipped == 1 else f"{skipped} leaves were"
+            self.notes.append(f"{leaves_were} skipped; each says why")
         return GradCheck(
             ok=_ok(leaves, duality, curvature),
             function=program.name,

@@ -6,70 +6,9 @@ from typing import Any
 
 from nndiag.gradcheck.listing import Listing, Literal, Step
 from nndiag.jaxprs import compat
+from nndiag.jaxprs.primitives import ELEMENTWISE
 
-_ELEMENTWISE = frozenset(
-    [
-        "abs",
-        "add",
-        "and",
-        "asin",
-        "acos",
-        "atan",
-        "asinh",
-        "acosh",
-        "atanh",
-        "atan2",
-        "cbrt",
-        "ceil",
-        "clamp",
-        "copy",
-        "copy_p",
-        "cos",
-        "cosh",
-        "convert_element_type",
-        "div",
-        "eq",
-        "erf",
-        "erf_inv",
-        "erfc",
-        "exp",
-        "exp2",
-        "expm1",
-        "floor",
-        "ge",
-        "gt",
-        "integer_pow",
-        "is_finite",
-        "le",
-        "log",
-        "log1p",
-        "logistic",
-        "lt",
-        "max",
-        "min",
-        "mul",
-        "ne",
-        "neg",
-        "not",
-        "or",
-        "pow",
-        "reduce_precision",
-        "rem",
-        "round",
-        "rsqrt",
-        "select_n",
-        "sign",
-        "sin",
-        "sinh",
-        "sqrt",
-        "square",
-        "stop_gradient",
-        "sub",
-        "tan",
-        "tanh",
-        "xor",
-    ]
-)
+_ELEMENTWISE = ELEMENTWISE | {"stop_gradient"}
 _LINEAR = frozenset(["neg", "convert_element_type", "copy", "copy_p", "stop_gradient"])
 _SCALED = frozenset(["add", "sub", "mul", "div"])
 _CUSTOM = frozenset(["custom_jvp_call", "custom_vjp_call", "jit"])

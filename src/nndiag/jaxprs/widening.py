@@ -16,17 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nndiag.jaxprs import blurring, compat
-
-WRAPPINGS = {
-    "jit": "jaxpr",
-    "closed_call": "call_jaxpr",
-    "core_call": "call_jaxpr",
-    "remat2": "jaxpr",
-    "checkpoint": "jaxpr",
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-}
-"""Primitives that stand for their body, and the parameter that holds it."""
+from nndiag.jaxprs.primitives import WRAPPINGS
 
 OPAQUE = frozenset(
     [

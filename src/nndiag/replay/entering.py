@@ -5,21 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from nndiag.jaxprs import compat
-
-_WRAPPINGS = {
-    "jit": "jaxpr",
-    "closed_call": "call_jaxpr",
-    "core_call": "call_jaxpr",
-    "remat2": "jaxpr",
-    "checkpoint": "jaxpr",
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-}
+from nndiag.jaxprs.primitives import WRAPPINGS
 
 
 def wrapped(equation: Any) -> Any | None:
     """The body that `equation` stands for, with the same inputs and outputs."""
-    held = _WRAPPINGS.get(equation.primitive.name)
+    held = WRAPPINGS.get(equation.primitive.name)
     return None if held is None else equation.params[held]
 
 

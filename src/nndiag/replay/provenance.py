@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nndiag.jaxprs.primitives import ELEMENTWISE
 from nndiag.records import Kind
 from nndiag.replay.context import Context
 from nndiag.replay.detection import (
-    ELEMENTWISE,
     STRUCTURAL,
     host,
     is_finite,

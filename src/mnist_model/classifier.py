@@ -127,15 +127,17 @@ def _on_device(path: str, scaling: str) -> tuple[Batch, Batch]:
 
 
 def _batch(images: np.ndarray, labels: np.ndarray) -> Batch:
-    return Batch(jnp.asarray(images), jnp.asarray(labels.astype(np.int32)))
+    return Batch(jax.device_put(images), jax.device_put(labels.astype(np.int32)))
 
 
 def _scaler(scaling: str, images: np.ndarray) -> Any:
     """The map from bytes to what the network reads; statistics are of `images`."""
-    offset, divisor = {
-        "raw": (0.0, 1.0),
-        "unit": (0.0, 255.0),
-        "symmetric": (127.5, 127.5),
-        "standard": (float(images.mean()), float(images.std()) or 1.0),
-    }[scaling]
+    if scaling == "standard":
+        offset, divisor = float(images.mean()), float(images.std()) or 1.0
+    else:
+        offset, divisor = {
+            "raw": (0.0, 1.0),
+            "unit": (0.0, 255.0),
+            "symmetric": (127.5, 127.5),
+        }[scaling]
     return lambda pixels: (pixels.astype(np.float32) - offset) / np.float32(divisor)

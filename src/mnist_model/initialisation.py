@@ -1,6 +1,6 @@
 """How weights begin: each initialiser shapes standard normal noise into a weight.
 
-All layers share one draw of noise, so starting a deep network compiles one program.
+All layers share one draw of noise, so that a deep network starts as fast as a flat one.
 """
 
 from __future__ import annotations

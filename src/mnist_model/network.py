@@ -46,13 +46,20 @@ def layer_shapes(settings: Settings) -> dict[str, tuple[int, ...]]:
     return dict(zip(names, pairwise(sizes), strict=True))
 
 
-@partial(jax.jit, static_argnames="settings")
 def initialise(key: jax.Array, settings: Settings) -> Params:
     """Draw the parameters of the network that `settings` describe."""
+    shapes = layer_shapes(settings).values()
+    noise = jax.random.normal(key, (sum(prod(s) + s[-1] for s in shapes),))
+    # Compiled apart from the draw, which XLA would repeat for each layer.
+    return shape_noise(noise, settings)
+
+
+@partial(jax.jit, static_argnames="settings")
+def shape_noise(noise: jax.Array, settings: Settings) -> Params:
+    """Split standard normal `noise` into initial weights and biases, layer by layer."""
     draw = INITIALISERS[settings.initialisation]
     shapes = layer_shapes(settings)
     sizes = [size for shape in shapes.values() for size in (prod(shape), shape[-1])]
-    noise = jax.random.normal(key, (sum(sizes),))
     parts = iter(jnp.split(noise, list(accumulate(sizes))[:-1]))
     params = {}
     for name, shape in shapes.items():

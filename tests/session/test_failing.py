@@ -92,7 +92,7 @@ def test_a_fault_of_the_autopsy_leaves_run_and_report(tmp_path, monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("a broken replay")
 
-    monkeypatch.setattr(failing, "autopsy", broken)
+    monkeypatch.setattr(failing.replay, "autopsy", broken)
     outcome = run(options(tmp_path, "breaking_target", epochs=9))
     assert outcome.findings[0].code == "ND401"
     assert any("a broken replay" in note for note in outcome.run.notes)

@@ -11,6 +11,7 @@ import pytest
 from nndiag.errors import ProgramError
 from nndiag.probes import level_of
 from nndiag.session import RunOptions, run
+from nndiag.session.loading import load_object
 from nndiag.session.program import Program, settle
 from nndiag.session.training import Trainer
 
@@ -206,3 +207,18 @@ def test_unwatched_steps_have_no_readings():
     trainer.run_stack(jnp.ones(3), jnp.ones((4, 8, 3)), None)
     trainer.finish()
     assert [r.readings for r in records] == [None] * 4
+
+
+def test_a_file_reached_by_another_path_is_named_by_that_path(tmp_path, monkeypatch):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "linked_program.py").write_text("def double(x): return x + x")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    name = "linked_program.py:double"
+    seen = [load_object(f"{place}/{name}")[1] for place in ("real", "link")]
+    assert [f.__code__.co_filename for f in seen] == [
+        str(tmp_path / "real" / "linked_program.py"),
+        str(tmp_path / "link" / "linked_program.py"),
+    ]
+    assert load_object(f"link/{name}")[1] is seen[1]

@@ -129,6 +129,12 @@ def guard(step: Callable[[Any, Any], tuple[Any, Any]]) -> Guard:
     return Guard(step)
 
 
+def is_finite(state: Any) -> Any:
+    """Whether a state is finite in all of its arrays; a bool, on the device."""
+    return _finite(state).all()
+
+
+@jax.jit
 def is_sound(before: Any, after: Any) -> Any:
     """Whether a state is finite in all arrays that were finite before."""
     return (_finite(after) | ~_finite(before)).all()

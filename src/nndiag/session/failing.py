@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nndiag import store
-from nndiag.replay import Guarded, autopsy, guard
+from nndiag import replay, store
 from nndiag.session.wording import name_and_text
 
 
@@ -61,10 +60,10 @@ def find_failure(
     Returns:
         `None` if all steps are finite this time.
     """
-    guarded = guard(with_loss_only(step))
+    guarded = replay.guard(with_loss_only(step))
 
     @jax.jit
-    def replay(state: Any, data: Any, start: Any, steps: Any) -> Guarded:
+    def run(state: Any, data: Any, start: Any, steps: Any) -> replay.Guarded:
         def batch(i: Any) -> Any:
             return jax.tree.map(lambda stacked: stacked[start + i], data)
 
@@ -75,7 +74,7 @@ def find_failure(
             guarded.start(state, batch(0)),
         )
 
-    end = replay(state, data, jnp.asarray(start), jnp.asarray(steps))
+    end = run(state, data, jnp.asarray(start), jnp.asarray(steps))
     if end.good:
         return None
     return Failure(number + int(end.step), end.state, end.batch)
@@ -93,7 +92,7 @@ def examine(
         directory: where the script is written that repeats the step.
     """
     try:
-        found = autopsy(with_loss_only(step), failure.state, failure.batch)
+        found = replay.autopsy(with_loss_only(step), failure.state, failure.batch)
         if found is None:
             writer.note(
                 f"Step {failure.step} returned a NaN or Inf; replayed, no equation of "

@@ -117,7 +117,7 @@ def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise TargetError(f"there is no file {path}")
     loaded = sys.modules.get(path.stem)
-    if loaded is not None and _file(loaded) == path.resolve():
+    if loaded is not None and _file(loaded) == path.absolute():
         # a function and its gradient may stand in one file: it is run once
         return loaded
     sys.path.insert(0, str(path.parent.resolve()))
@@ -136,7 +136,7 @@ def _import_file(path: Path) -> ModuleType:
 
 def _file(module: ModuleType) -> Path | None:
     name = getattr(module, "__file__", None)
-    return Path(name).resolve() if name else None
+    return Path(name).absolute() if name else None
 
 
 def _modules_here() -> list[str]:

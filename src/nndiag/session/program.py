@@ -22,7 +22,7 @@ import numpy as np
 from nndiag.errors import ProgramError
 from nndiag.probes import Level, watch
 from nndiag.records import Readings
-from nndiag.replay import is_sound
+from nndiag.replay import is_finite
 from nndiag.session.reduction import reduce_readings
 from nndiag.session.wording import name_and_text
 
@@ -75,13 +75,13 @@ class Stretch(NamedTuple):
     Attributes:
         state: the state after it.
         metrics: scalars of each step by name, shape ``[LONGEST]``.
-        sound: whether the state is finite after it, as far as it was before.
+        finite: whether the state is, after it.
         packed: readings of each recorded step; `None` if the steps ran bare.
     """
 
     state: Any
     metrics: dict[str, Any]
-    sound: Any
+    finite: Any
     packed: Packed | None
 
 
@@ -103,6 +103,7 @@ class Program:
         self.watching = True
         self.step = _with_numbers_only(step)
         self._watch = watch(self.step, level=level)
+        self._bare = jax.jit(self.step)
         self._measured = jax.jit(self._measure)
         self._advance = jax.jit(self._run, static_argnames="watching")
 
@@ -119,7 +120,7 @@ class Program:
         """
         batch = jax.eval_shape(lambda stacked: _at(stacked, 0), data)
         try:
-            returned = jax.eval_shape(self.step, state, batch)
+            returned = self._bare.eval_shape(state, batch)
         except Exception as error:
             raise ProgramError(f"train_step failed: {name_and_text(error)}") from error
         _check_outputs(jax.eval_shape(lambda tree: tree, state), returned)
@@ -163,18 +164,18 @@ class Program:
     def _run(
         self, state: Any, data: Any, start: Any, steps: Any, number: Any, watching: bool
     ) -> Stretch:
-        _, shapes = jax.eval_shape(self.step, state, _at(data, 0))
+        _, shapes = self._bare.eval_shape(state, _at(data, 0))
         metrics = {n: jnp.zeros(LONGEST, v.dtype) for n, v in shapes.items()}
 
         def bare(i: Any, carry: Any) -> Any:
             state, metrics, rows = carry
-            state, new = self.step(state, _at(data, start + i))
+            state, new = self._bare(state, _at(data, start + i))
             return state, _write(metrics, i, new), rows
 
         if not watching:
             carry = (state, metrics, None)
             after, metrics, _ = jax.lax.fori_loop(0, steps, bare, carry)
-            return Stretch(after, metrics, is_sound(state, after), None)
+            return Stretch(after, metrics, is_finite(after), None)
 
         def watched(i: Any, carry: Any) -> Any:
             state, metrics, rows = carry
@@ -199,7 +200,7 @@ class Program:
             (jnp.asarray(0, jnp.int32), (state, metrics, rows)),
         )
         packed = Packed(rows, one.structure, one.shapes)
-        return Stretch(after, metrics, is_sound(state, after), packed)
+        return Stretch(after, metrics, is_finite(after), packed)
 
 
 def settle(state: Any) -> Any:

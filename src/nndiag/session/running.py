@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 from rich.console import Console
@@ -24,10 +24,12 @@ from nndiag.session.failing import examine
 from nndiag.session.loading import configure, load_target
 from nndiag.session.options import RunOptions
 from nndiag.session.program import Program, settle
-from nndiag.session.publishing import Outcome, publish
 from nndiag.session.reduction import scalar
 from nndiag.session.training import Poisoned, Trainer, epochs
 from nndiag.session.wording import name_and_text, text_of
+
+if TYPE_CHECKING:
+    from nndiag.session.publishing import Outcome
 
 
 def run(options: RunOptions, console: Console | None = None) -> Outcome:
@@ -75,7 +77,8 @@ class _Run:
         store.require_new(path)
         if console is not None:
             console.print("making data and parameters ready …")
-        init_key, data_key = jax.random.split(jax.random.key(options.seed))
+        key = jax.random.key(options.seed)
+        init_key, data_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
         count = count_epochs(self.target, options)
         with bad_input("the target cannot be set up"):
             state = settle(self.target.init(init_key))
@@ -108,6 +111,9 @@ class _Run:
         writer.close(status)
         if writer.lost:
             warnings.warn(writer.lost, stacklevel=2)
+        # Imported late: until the first step, people wait.
+        from nndiag.session.publishing import publish
+
         return publish(path, dpi=options.dpi)
 
     def _train(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from nndiag.errors import TargetError
 from nndiag.jaxprs import compat
 from nndiag.protocol import Target
 from nndiag.records import NAN_CHECK_REVIVED, StepRecord
+from nndiag.replay import is_sound
 from nndiag.session.failing import Failure, find_failure
 from nndiag.session.program import LONGEST, Program, Stretch
 from nndiag.session.wording import name_and_text
@@ -33,14 +33,18 @@ class Pending(NamedTuple):
     Attributes:
         first: number of its first step.
         steps: how many it has.
+        state: the state before it.
+        data: stacked batches.
+        index: of its first batch.
         stretch: what it returned.
-        again: looks for its first bad step.
     """
 
     first: int
     steps: int
+    state: Any
+    data: Any
+    index: int
     stretch: Stretch
-    again: Callable[[], Failure | None]
 
 
 class Poisoned(Exception):
@@ -114,10 +118,7 @@ class Trainer:
 
     def _advance(self, state: Any, data: Any, index: int, steps: int) -> Stretch:
         stretch = self._dispatch(state, data, index, steps)
-        again = functools.partial(
-            find_failure, self.program.step, state, data, index, steps, self.step
-        )
-        self._pending.append(Pending(self.step, steps, stretch, again))
+        self._pending.append(Pending(self.step, steps, state, data, index, stretch))
         while self._pending and (
             len(self._pending) > _IN_FLIGHT or _is_ready(self._pending[0])
         ):
@@ -143,7 +144,7 @@ class Trainer:
         return stretch
 
     def _read(self, pending: Pending) -> None:
-        metrics, sound, packed = jax.device_get(pending.stretch[1:])
+        metrics, finite, packed = jax.device_get(pending.stretch[1:])
         now = time.perf_counter()
         for i in range(pending.steps):
             values = {name: float(value[i]) for name, value in metrics.items()}
@@ -155,13 +156,25 @@ class Trainer:
             self.show(StepRecord(number, now - self._began, loss, values, readings))
         self._pace(pending.steps / max(now - self._last_read, 1e-6))
         self._last_read = now
-        finite = np.isfinite(metrics["loss"][: pending.steps]).all()
-        if self.failure is None and not (sound and finite):
+        # A state may hold an Inf on purpose, from the start: the best loss so far.
+        sound = finite or is_sound(pending.state, pending.stretch.state)
+        good = sound and np.isfinite(metrics["loss"][: pending.steps]).all()
+        if self.failure is None and not good:
             with jax.debug_nans(False):
-                self.failure = pending.again()
+                self.failure = self._find_failure(pending)
         if not sound:
             self._pending.clear()
             raise Poisoned
+
+    def _find_failure(self, pending: Pending) -> Failure | None:
+        return find_failure(
+            self.program.step,
+            pending.state,
+            pending.data,
+            pending.index,
+            pending.steps,
+            pending.first,
+        )
 
     def _pace(self, rate: float) -> None:
         """Sizes the next stretches by the rate seen last, in steps per second."""

@@ -1,15 +1,17 @@
 """What watching costs: watched against bare trainer, interleaved in one process.
 
-    python benchmarks/overhead.py [--pairs 21]
+    python benchmarks/overhead.py [--rounds 61]
 
-MLP 784-512-512-10, batch 128, on the default device. Each pair times one stretch of
-steps of the bare trainer (a jitted `lax.scan`, as people write it) and one of a watched
-variant; the figures are the median and the quartiles of the ratios.
+MLP 784-512-512-10, batch 128, on the default device. Each round times one stretch of
+steps of the bare trainer (a jitted `lax.scan`, as people write it) and one of each
+watched variant, in random order; the figures are the median and the quartiles of the
+ratios. The bare trainer runs twice a round: what it differs from itself is noise.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import statistics
 import time
 
@@ -52,8 +54,8 @@ def loss(params, batch):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=21)
-    pairs = parser.parse_args().pairs
+    parser.add_argument("--rounds", type=int, default=61)
+    rounds = parser.parse_args().rounds
     a, b = jax.random.split(jax.random.key(0))
     rows = STEPS * 128
     x = jax.random.uniform(a, (rows, SIZES[0]))
@@ -72,7 +74,7 @@ def main():
 
         def run():
             trainer = Trainer(program, show=lambda record: None)
-            trainer._stretch = 20
+            trainer._stretch = STEPS  # a quarter of a second, as it would settle on
             after = trainer.run_stack(state, data, None)
             trainer.finish()
             jax.block_until_ready(after)
@@ -87,6 +89,8 @@ def main():
         jax.block_until_ready(guarded_scan(start, data))
 
     variants = {
+        "bare": bare,
+        "bare again": bare,
         "standard, every 10th step": watched(level_of("standard"), 10),
         "standard, every step": watched(level_of("standard"), 1),
         "guarded (finite or not)": guarded,
@@ -97,21 +101,17 @@ def main():
             for part in Level._fields
         },
     }
-    base: list[float] = []
-    ratios: dict[str, list[float]] = {name: [] for name in variants}
-    for run in (bare, *variants.values()):
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    for run in variants.values():
         run()
-    for number in range(pairs):
-        for name, run in variants.items():
-            if number % 2:  # each goes first every other time
-                watched_time, bare_time = seconds(run), seconds(bare)
-            else:
-                bare_time, watched_time = seconds(bare), seconds(run)
-            base.append(bare_time)
-            ratios[name].append(watched_time / bare_time)
+    for _ in range(rounds):
+        for name in random.sample(list(variants), len(variants)):
+            times[name].append(seconds(variants[name]))
+    base = times.pop("bare")
     print(f"bare: {1e3 * statistics.median(base) / STEPS:.2f} ms a step")
-    for name, measured in ratios.items():
-        low, middle, high = statistics.quantiles(measured, n=4)
+    for name, measured in times.items():
+        ratios = [one / other for one, other in zip(measured, base, strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
         bound = f"  (at most {BOUNDS[name]})" if name in BOUNDS else ""
         print(f"{middle:.3f}  [{low:.3f}, {high:.3f}]  {name}{bound}")
 

@@ -35,7 +35,7 @@ class Pending(NamedTuple):
         steps: how many it has.
         state: the state before it.
         data: stacked batches.
-        index: of its first batch.
+        start: index of its first batch.
         stretch: what it returned.
     """
 
@@ -43,7 +43,7 @@ class Pending(NamedTuple):
     steps: int
     state: Any
     data: Any
-    index: int
+    start: int
     stretch: Stretch
 
 
@@ -171,7 +171,7 @@ class Trainer:
             self.program.step,
             pending.state,
             pending.data,
-            pending.index,
+            pending.start,
             pending.steps,
             pending.first,
         )

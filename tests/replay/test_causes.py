@@ -241,3 +241,32 @@ def test_an_epsilon_that_float16_keeps_is_not_blamed() -> None:
     assert "rounds to 0" in of(lambda v: lax.rsqrt(v + 1e-8), half)[0]
     assert autopsy(lambda v: v / (v + 1e-4), half) is None
     assert "rounds to 0" not in of(lambda v: v / (v + 0 * v), half)[0]
+
+
+def test_a_half_precision_gradient_that_overflows_speaks_of_the_loss_scale() -> None:
+    def loss(w: Any, scale: Any) -> Any:
+        return scale * jnp.square(w * jnp.float16(60)).sum()
+
+    w = jnp.full(3, 0.5, jnp.float16)
+    found = autopsy(jax.grad(loss), w, jnp.float16(2**8), look_for="any")
+    assert found is not None and found.direction == "backward"
+    assert "if the loss is scaled, the scale is too large" in found.cause
+    ahead = autopsy(loss, w, jnp.float16(2**15), look_for="any")
+    assert ahead is not None and ahead.direction == "forward"
+    assert "scale is too large" not in ahead.cause
+    assert autopsy(jax.grad(loss), w, jnp.float16(2**4), look_for="any") is None
+
+
+def test_elements_of_operands_are_shown_only_where_they_made_those_of_the_result() -> (
+    None
+):
+    square = jnp.zeros((2, 2)).at[1, 1].set(2e38)
+    found = autopsy(lambda a, b: a @ b, square, square, look_for="any")
+    assert found is not None and found.elements == ((1, 1),)
+    assert [operand.values for operand in found.operands] == [(), ()]
+    assert (found.operands[0].low, found.operands[0].high) == (0.0, float(square.max()))
+    found = autopsy(lambda a, b: a * b, square, square, look_for="any")
+    assert found is not None
+    assert [operand.values for operand in found.operands] == [
+        (float(square[1, 1]),)
+    ] * 2

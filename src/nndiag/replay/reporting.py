@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nndiag.jaxprs.primitives import ELEMENTWISE
 from nndiag.records import Autopsy, Direction, Link, Operand
 from nndiag.replay.birth import Birth
 from nndiag.replay.causes import explain
@@ -71,9 +72,12 @@ def describe(
     """The autopsy of a birth, with its cause."""
     cause, rewrite = explain(birth, reaches_output=reaches_output)
     elements = np.argwhere(birth.bad)
+    primitive = birth.equation.primitive.name
+    # Elsewhere an element of the result was not made of that of the operand.
+    bad = birth.bad if primitive in ELEMENTWISE else None
     return Autopsy(
         kind=birth.kind,
-        primitive=birth.equation.primitive.name,
+        primitive=primitive,
         file=birth.location.file,
         line=birth.location.line,
         column=birth.column,
@@ -84,7 +88,7 @@ def describe(
         path=birth.path,
         elements=_indices(elements),
         count=len(elements),
-        operands=tuple(_operand(value, birth.bad) for value in birth.operands),
+        operands=tuple(_operand(value, bad) for value in birth.operands),
         result=_operand(birth.result, birth.bad),
         origin=origin,
         chain=_links(chain, birth),
@@ -142,7 +146,7 @@ def _direction(backward: bool) -> Direction:
     return "backward" if backward else "forward"
 
 
-def _operand(value: Any, bad: Any) -> Operand:
+def _operand(value: Any, bad: Any | None) -> Operand:
     if not isinstance(getattr(value, "dtype", None), np.dtype):
         return Operand(
             dtype=str(getattr(value, "dtype", type(value).__name__)),
@@ -160,7 +164,7 @@ def _operand(value: Any, bad: Any) -> Operand:
         high=float(finite.max()) if finite.size else float("nan"),
         nans=int(np.isnan(array).sum()) if is_float(array) else 0,
         infs=int(np.isinf(array).sum()) if is_float(array) else 0,
-        values=_values_at(sized, bad),
+        values=() if bad is None else _values_at(sized, bad),
     )
 
 

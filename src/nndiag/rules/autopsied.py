@@ -64,7 +64,8 @@ def given(autopsy: Autopsy) -> str:
     ranges = [o for o in autopsy.operands if o.low == o.low]
     if not ranges:
         return foreign
-    low, high = precise(ranges[0].low), precise(ranges[0].high)
+    low = precise(min(operand.low for operand in ranges))
+    high = precise(max(operand.high for operand in ranges))
     between = f"values of {low}" if low == high else f"values from {low} to {high}"
     return f" of {between}{foreign}"
 

@@ -87,9 +87,12 @@ def _cast(evidence: Evidence) -> Cause | None:
             f"{number(evidence.largest)}; JAX adds in {before} and casts the result",
             evidence,
         )
-    return Cause(
+    text = (
         f"the cast of {value} from {before} to {dtype} overflows: the largest {dtype} "
-        f"is {number(evidence.largest)}",
+        f"is {number(evidence.largest)}"
+    )
+    return Cause(
+        text + _loss_scale(evidence),
         changes=(changes.half_as_bfloat16,),
         advice=f"keep it in {before}, or cast to bfloat16, which has the range of "
         "float32",
@@ -159,9 +162,19 @@ def _too_large(text: str, evidence: Evidence) -> Cause:
 
 def _half_precision(text: str, evidence: Evidence) -> Cause:
     return Cause(
-        text,
+        text + _loss_scale(evidence),
         changes=changes.IN_FLOAT32,
         advice="compute this in float32 or bfloat16 and cast the result back",
+    )
+
+
+def _loss_scale(evidence: Evidence) -> str:
+    """What else is to be known of a gradient that overflows in half precision."""
+    if evidence.birth.direction == "forward" or evidence.dtype not in _HALF:
+        return ""
+    return (
+        "; this is a gradient: if the loss is scaled, the scale is too large, so lower "
+        "it and skip such a step"
     )
 
 

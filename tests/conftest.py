@@ -1,4 +1,4 @@
-"""Golden files, what an output looked like last; and one compilation for all workers."""
+"""Golden files, what an output looked like last; and a store of compiled programs."""
 
 from __future__ import annotations
 

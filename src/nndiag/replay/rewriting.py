@@ -9,6 +9,7 @@ not parse.
 from __future__ import annotations
 
 import ast
+import functools
 import linecache
 import textwrap
 from collections.abc import Callable, Iterator
@@ -135,20 +136,27 @@ def rewrite(
 def read(file: str, line: int, column: int = 0) -> Code | None:
     """The statement around a place, `None` if it cannot be read or parsed."""
     lines = linecache.getlines(file)
-    try:
-        module = ast.parse("".join(lines))
-    except (SyntaxError, ValueError):
-        return None
+    module, statements = _parse("".join(lines))
     around = [
         node
-        for node in ast.walk(module)
-        if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or 0)
+        for node in statements
+        if node.lineno <= line <= (node.end_lineno or 0)
         if column == 0 or _start(node) < (line, column) <= _end(node)
     ]
     if not around:
         return None
     statement = max(around, key=lambda node: (node.lineno, node.col_offset))
     return None if isinstance(statement, _COMPOUND) else Code(lines, module, statement)
+
+
+@functools.lru_cache(maxsize=8)
+def _parse(text: str) -> tuple[ast.Module, list[ast.stmt]]:
+    """A file and all of its statements, none where it cannot be parsed."""
+    try:
+        module = ast.parse(text)
+    except (SyntaxError, ValueError):
+        return ast.Module([], []), []
+    return module, [node for node in ast.walk(module) if isinstance(node, ast.stmt)]
 
 
 def _start(node: ast.AST) -> tuple[int, int]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -41,13 +40,6 @@ def first_of_each_kind() -> list[Case]:
 
 TRIED_WRONG = WRONG if WHOLE else first_of_each_kind()
 TRIED_RIGHT = RIGHT if WHOLE else [*RIGHT[::EACH_RIGHT], *BY_HAND]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation() -> Iterator[None]:
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def name_of(case: Case) -> str:

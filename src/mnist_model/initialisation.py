@@ -1,6 +1,6 @@
 """How weights begin: each initialiser shapes standard normal noise into a weight.
 
-All layers share one draw of noise, so that a deep network starts as fast as a flat one.
+All layers share one draw of noise, so that depth costs little at the start.
 """
 
 from __future__ import annotations

@@ -14,12 +14,14 @@ from nndiag.gradcheck.capturing import CUSTOM
 from nndiag.gradcheck.comparing import distance
 from nndiag.gradcheck.elementwise import activations
 from nndiag.gradcheck.listing import Edit, Listing, Step, read
+from nndiag.gradcheck.paths import Paths, find_bent
 from nndiag.gradcheck.tracing import trace
 from nndiag.jaxprs import compat
 from nndiag.jaxprs.compat.rules import rule_source
 
 CLIP = "clipped inside"
 ACTIVATION = "missing activation derivative"
+PATH = "path"
 _MOST_TRIALS = 32
 _LIMITS = {"max": "at least", "min": "at most"}
 
@@ -28,7 +30,7 @@ class Blame(NamedTuple):
     """One place whose removal explains a wrong gradient.
 
     Attributes:
-        cause: `CLIP` or `ACTIVATION`.
+        cause: `CLIP`, `ACTIVATION` or `PATH`.
         words: what is to blame.
         residual: what is left unexplained, relative.
         file: of the place.
@@ -161,6 +163,47 @@ def blame_activation(
         bend = distance(factor * right, wrong)
         return Blame(ACTIVATION, words, residual, step.file, step.line, bend)
     return None
+
+
+def blame_path(
+    fn: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    paths: Sequence[str],
+    given: Sequence[Any],
+    expected: Sequence[Any],
+    rounding: float,
+) -> Blame | None:
+    """The way back through the function that a gradient leaves out or scales.
+
+    The arguments are those of `blame_activation`.
+    """
+    traced = trace(fn, *args, **kwargs)
+    listing = Listing(traced.jaxpr)
+    chosen = [traced.paths.index(path) for path in paths]
+    wrong, right = _joined(given), _joined(expected)
+    bent = find_bent(Paths(traced, listing, chosen), wrong, right, rounding)
+    if bent is None:
+        return None
+    steps = [listing.steps[edge.step] for edge in bent.edges]
+    through = " and ".join(f"{s.equation.primitive.name}{_place(s)}" for s in steps)
+    if abs(bent.factor) <= 10 * rounding:
+        words = (
+            f"the derivative without the term that flows back through {through}, as if "
+            "it were detached there"
+        )
+    elif abs(bent.factor + 1) <= 10 * rounding:
+        words = (
+            "the derivative with the opposite sign of the term that flows back "
+            f"through {through}"
+        )
+    else:
+        words = (
+            f"the derivative with {bent.factor:.6g} times the term that flows back "
+            f"through {through}"
+        )
+    bend = distance(right, wrong)
+    return Blame(PATH, words, bent.residual, steps[0].file, steps[0].line, bend)
 
 
 def _clips(steps: Sequence[Step], fixed: set[int]) -> Iterator[list[int]]:

@@ -17,6 +17,9 @@ from nndiag.gradcheck.program import Program
 _SAFETY = 16.0
 """Rounding may move a gradient this many times further than its samples show."""
 
+_SAFETY_OF_SHIFTS = 4.0
+"""The same for what rounding of the numbers that stand in the function does."""
+
 _SHARP = 1e-3
 """A derivative is decided where its bound is below this share of its typical size."""
 
@@ -102,6 +105,17 @@ class Examiner:
             return self._eps * np.abs(self.gradient)[None]
         return traced.blurs(self.vector) * (self._eps / 2.0**-52)
 
+    @functools.cached_property
+    def _shifts(self) -> Vector:
+        """What rounding of the numbers and data in the function does to its derivative.
+
+        Another program may hold the same numbers in another precision, or round what it
+        makes of the data.
+        """
+        if not self.given.is_callers or self._autodiff is None:
+            return np.zeros((1, self.vector.size))
+        return self._autodiff.shifts(self.vector)
+
     def noise(self, leaf: Leaf) -> float:
         """Noise of the function as the elements of a leaf move."""
         if leaf.path not in self._noises:
@@ -135,6 +149,7 @@ class Examiner:
             return compared
         # Only now the costly question of what rounding can do.
         blurred = _SAFETY * float(np.abs(self.blurs @ direction).max())
+        blurred += _SAFETY_OF_SHIFTS * float(np.abs(self._shifts @ direction).max())
         return dataclasses.replace(compared, rounding=compared.rounding + blurred)
 
     def quotient(self, direction: Vector, step: float) -> float:

@@ -10,7 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nndiag.gradcheck.blaming import Blame, blame_activation, blame_clip
+from nndiag.gradcheck.blaming import (
+    Blame,
+    blame_activation,
+    blame_clip,
+    blame_path,
+)
 from nndiag.gradcheck.comparing import Relation, distance, relate
 from nndiag.gradcheck.naming import name_factor
 from nndiag.gradcheck.tracing import wide
@@ -232,9 +237,8 @@ def _inside(
         if gradient is not None:
             blame = blame_clip(gradient, args, kwargs, given, expected, rounding)
         if blame is None and fn is not None:
-            blame = blame_activation(
-                fn, args, kwargs, case.paths, given, expected, rounding
-            )
+            where = fn, args, kwargs, case.paths, given, expected, rounding
+            blame = blame_activation(*where) or blame_path(*where)
     if blame is None:
         return None
     found = blame

@@ -82,7 +82,8 @@ class CallersGiven(Given):
 
     def _own(self, program: Program) -> Vector:
         arrays = self.call(self.point.in_dtypes(self.point.vector))
-        self._eps = max(map(_eps, arrays))
+        # What was computed in float32 on the way may well come out as float64.
+        self._eps = max(*map(_eps, arrays), *map(self.point.eps, self.point.checked))
         return self.point.flat_all(arrays, gradient=True)
 
     def call(self, arrays: Sequence[Any], *, wide: bool = False) -> list[np.ndarray]:

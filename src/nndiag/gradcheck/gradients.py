@@ -29,8 +29,11 @@ class Gradient:
         self._constants = tuple(compat.constants(jaxpr))
         inputs = len(compat.open_jaxpr(jaxpr).invars)
 
-        def flat(vector: Any, beside: Any, blur: Any, constants: Any) -> Any:
-            reading = Reading() if blur is None else Reading(fuzz=_EPS, seed=blur)
+        def flat(
+            vector: Any, beside: Any, blur: Any, constants: Any, fixed: bool
+        ) -> Any:
+            fuzz = None if blur is None or fixed else _EPS
+            reading = Reading(fuzz, fixed, 0 if blur is None else blur)
             leaves = [*point.unflattened(vector), *point.unflattened(beside)][:inputs]
             found = widening.evaluate(jaxpr, leaves, reading, constants=constants)
             parts: list[Any] = []
@@ -40,7 +43,7 @@ class Gradient:
                     parts.append(-jnp.imag(part).reshape(-1))
             return jnp.concatenate(parts).astype(jnp.float64)
 
-        self._flat = jax.jit(flat)
+        self._flat = jax.jit(flat, static_argnums=4)
 
     def __call__(self, vector: Vector, beside: Vector | None = None) -> Vector:
         """The gradient at `vector`.
@@ -57,12 +60,27 @@ class Gradient:
         Every rounding is given a pseudo-random relative error of 2⁻⁵²; for arithmetic
         with another ε, the samples grow in proportion.
         """
+        return self._samples(vector, beside, fixed=False)
+
+    def shifts(self, vector: Vector) -> Vector:
+        """How rounding of what stands in the program moves the gradient; as `blurs`.
+
+        The 0.1 of a program in float32 is another number than that of one in float64.
+        """
+        return self._samples(vector, None, fixed=True)
+
+    def _samples(self, vector: Vector, beside: Vector | None, *, fixed: bool) -> Vector:
         exact = self(vector, beside)
         seeds = [0x5DEECE66D * n for n in range(1, _SAMPLES + 1)]
-        return np.stack([self._evaluate(vector, beside, s) - exact for s in seeds])
+        moved = (self._evaluate(vector, beside, s, fixed) for s in seeds)
+        return np.stack([sample - exact for sample in moved])
 
     def _evaluate(
-        self, vector: Vector, beside: Vector | None, seed: int | None
+        self,
+        vector: Vector,
+        beside: Vector | None,
+        seed: int | None,
+        fixed: bool = False,
     ) -> Vector:
         with jax.enable_x64(True):
             found = self._flat(
@@ -70,5 +88,6 @@ class Gradient:
                 jnp.asarray(vector if beside is None else beside),
                 None if seed is None else jnp.asarray(seed, jnp.int64),
                 self._constants,
+                fixed,
             )
             return np.asarray(found)

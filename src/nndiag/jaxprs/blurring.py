@@ -48,6 +48,9 @@ _EXACT = frozenset(
 )
 """Primitives that do not round."""
 
+_SHORT = 64
+"""A number whose last six binary digits are 0 was not rounded."""
+
 _SUMS = frozenset(
     ["dot_general", "conv_general_dilated", "reduce_sum", "cumsum", "add_any"]
 )
@@ -64,17 +67,30 @@ def operands(equation: Any, values: Sequence[Any], size: Any, seed: Any) -> list
     results = max(1, math.prod(equation.outvars[0].aval.shape))
     length = max(1, values[0].size // results)
     spread = size * (1 + length**0.5 / 8)
-    return [_blurred(value, spread, seed, n) for n, value in enumerate(values)]
+    return [blurred(value, spread, seed, n) for n, value in enumerate(values)]
 
 
 def results(equation: Any, values: Sequence[Any], size: Any, seed: Any) -> list[Any]:
     """The results of an equation, blurred if it rounds."""
     if equation.primitive.name in _EXACT:
         return list(values)
-    return [_blurred(value, size, seed, n + 2) for n, value in enumerate(values)]
+    return [blurred(value, size, seed, n + 2) for n, value in enumerate(values)]
 
 
-def _blurred(value: Any, size: Any, seed: Any, salt: int) -> Any:
+def was_rounded(number: Any) -> bool:
+    """Whether a number in a program may have lost digits to its dtype.
+
+    One whose last places are 0, such as 2 or 0.75, has not.
+    """
+    dtype = getattr(number, "dtype", None)
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        return False
+    mantissa, _ = np.frexp(np.asarray(number, np.float64))
+    digits = mantissa / (float(jnp.finfo(dtype).eps) * _SHORT)
+    return bool(np.isfinite(digits).all() and (digits != np.round(digits)).any())
+
+
+def blurred(value: Any, size: Any, seed: Any, salt: int = 0) -> Any:
     """`value`·(1 + size·ξ) with ξ in [−1, 1), a hash of the bits of `value`."""
     if not jnp.issubdtype(value.dtype, jnp.floating):
         return value

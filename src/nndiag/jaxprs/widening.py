@@ -47,6 +47,9 @@ class Reading(NamedTuple):
         fuzz: relative size of a pseudo-random error put on the result of every
             equation that rounds, an array so that it can be 0; `None` for no such
             errors in the program at all.
+        fixed: whether such an error, of half a unit in the last place of its dtype,
+            is put on what stands in the program: on numbers that their dtype may have
+            rounded, such as 0.1, and on arrays of data.
         seed: of the errors, any int64.
         observe: sees each equation and its operands and returns a vector, `None` if
             it has nothing to say; the vectors are added up over the run.
@@ -54,6 +57,7 @@ class Reading(NamedTuple):
     """
 
     fuzz: Any = None
+    fixed: bool = False
     seed: Any = 0
     observe: Observer | None = None
     width: int = 0
@@ -118,11 +122,22 @@ def _run(
     inner = compat.open_jaxpr(jaxpr)
     held = dict(zip(inner.invars, values, strict=True))
     constants = compat.constants(jaxpr) if constants is None else constants
-    held.update(zip(inner.constvars, map(widen, constants), strict=True))
+    for variable, constant in zip(inner.constvars, constants, strict=True):
+        data = widen(constant)
+        if reading.fixed and jnp.issubdtype(constant.dtype, jnp.floating):
+            half = float(jnp.finfo(constant.dtype).eps) / 2
+            data = blurring.blurred(data, half, reading.seed)
+        held[variable] = data
     total = jnp.zeros(reading.width)
 
     def read(atom: Any) -> Any:
-        return widen(compat.literal(atom)) if compat.is_literal(atom) else held[atom]
+        if not compat.is_literal(atom):
+            return held[atom]
+        value = compat.literal(atom)
+        if reading.fixed and blurring.was_rounded(value):
+            half = float(jnp.finfo(value.dtype).eps) / 2
+            return blurring.blurred(widen(value), half, reading.seed)
+        return widen(value)
 
     for equation in inner.eqns:
         operands = [read(atom) for atom in equation.invars]

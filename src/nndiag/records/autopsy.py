@@ -24,9 +24,9 @@ class Operand:
         high: largest finite value, NaN if there is none.
         nans: number of elements that are NaN.
         infs: number of elements that are infinite.
-        values: the values at the offending elements (for an operand, where it
-            broadcasts to the shape of the result, else empty), in the order of
-            `Autopsy.elements`.
+        values: the values at the offending elements, in the order of
+            `Autopsy.elements`; of an operand only if the equation works element by
+            element, else empty.
     """
 
     dtype: str

@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from nndiag.replay.examination import autopsy as autopsy
     from nndiag.replay.guarding import Guard as Guard
     from nndiag.replay.guarding import Guarded as Guarded
+    from nndiag.replay.guarding import finite_leaves as finite_leaves
     from nndiag.replay.guarding import guard as guard
-    from nndiag.replay.guarding import is_finite as is_finite
-    from nndiag.replay.guarding import is_sound as is_sound
     from nndiag.replay.judging import LookFor as LookFor
 
 _HOMES = {
@@ -22,9 +21,8 @@ _HOMES = {
     "Guarded": "guarding",
     "LookFor": "judging",
     "autopsy": "examination",
+    "finite_leaves": "guarding",
     "guard": "guarding",
-    "is_finite": "guarding",
-    "is_sound": "guarding",
 }
 
 

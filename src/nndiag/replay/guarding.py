@@ -47,7 +47,7 @@ class Guard:
         """
         state = jax.tree.map(jnp.asarray, state)
         blank = jax.tree.map(lambda x: jnp.zeros_like(jnp.asarray(x)), batch)
-        exempt = ~_finite(state)
+        exempt = ~finite_leaves(state)
         return Guarded(state, jnp.asarray(True), jnp.asarray(0), blank, exempt)
 
     def __call__(self, guarded: Guarded, batch: Any) -> tuple[Guarded, Any]:
@@ -73,8 +73,8 @@ class Guard:
                 "the guarded step returns a state of other structure, shapes or types "
                 "than it was given, so the last good one could not be kept"
             )
-        sound = (_finite(state) | guarded.exempt).all()
-        good = guarded.good & sound & _finite(metrics).all()
+        sound = (finite_leaves(state) | guarded.exempt).all()
+        good = guarded.good & sound & finite_leaves(metrics).all()
         keep = functools.partial(jax.tree.map, functools.partial(_choose, good))
         held = functools.partial(jax.tree.map, functools.partial(_choose, guarded.good))
         return (
@@ -129,15 +129,11 @@ def guard(step: Callable[[Any, Any], tuple[Any, Any]]) -> Guard:
     return Guard(step)
 
 
-def is_finite(state: Any) -> Any:
-    """Whether a state is finite in all of its arrays; a bool, on the device."""
-    return _finite(state).all()
-
-
-@jax.jit
-def is_sound(before: Any, after: Any) -> Any:
-    """Whether a state is finite in all arrays that were finite before."""
-    return (_finite(after) | ~_finite(before)).all()
+def finite_leaves(tree: Any) -> Any:
+    """For each floating-point array, whether its sum is finite; ``(count,)``."""
+    leaves = filter(_is_float, jax.tree.leaves(tree))
+    flags = [jnp.isfinite(_total(leaf)) for leaf in leaves]
+    return jnp.stack(flags) if flags else jnp.ones(0, bool)
 
 
 def _require_alike(first: Any, batch: Any) -> None:
@@ -155,13 +151,6 @@ def _count(returned: Any) -> str:
     if isinstance(returned, tuple):
         return f"{len(returned)} values"
     return f"a {type(returned).__name__}"
-
-
-def _finite(tree: Any) -> Any:
-    """For each floating-point array, whether its sum is finite; ``(count,)``."""
-    leaves = filter(_is_float, jax.tree.leaves(tree))
-    flags = [jnp.isfinite(_total(leaf)) for leaf in leaves]
-    return jnp.stack(flags) if flags else jnp.ones(0, bool)
 
 
 def _total(leaf: Any) -> Any:

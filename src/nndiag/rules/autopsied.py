@@ -61,7 +61,9 @@ def given(autopsy: Autopsy) -> str:
     values = [precise(value) for value in numbers(autopsy)][:3]
     if values:
         return f" of {' and '.join(values)}{foreign}"
-    ranges = [o for o in autopsy.operands if o.low == o.low]
+    # The numbers of an integer operand are indices.
+    floats = [o for o in autopsy.operands if "float" in o.dtype or "complex" in o.dtype]
+    ranges = [o for o in floats if o.low == o.low]
     if not ranges:
         return foreign
     low = precise(min(operand.low for operand in ranges))

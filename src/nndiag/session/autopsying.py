@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
-
 from nndiag import store
 from nndiag.errors import RunError
 from nndiag.probes import Level
@@ -18,7 +16,7 @@ from nndiag.replay import LookFor, autopsy
 from nndiag.session.failing import with_loss_only
 from nndiag.session.options import RunOptions
 from nndiag.session.program import Program, settle
-from nndiag.session.running import bad_input, count_epochs, prepare
+from nndiag.session.running import bad_input, count_epochs, keys, prepare
 from nndiag.session.scripting import run_until_bad
 from nndiag.session.training import Poisoned, Trainer, epochs
 
@@ -53,7 +51,7 @@ def examine_target(options: RunOptions, *, look_for: LookFor = "any") -> Examine
         ProgramError: the step cannot be run or replayed.
     """
     target = prepare(options)
-    init_key, data_key = jax.random.split(jax.random.key(options.seed))
+    init_key, data_key = keys(options.seed)
     with bad_input("the target cannot be set up"):
         state = settle(target.init(init_key))
         course = epochs(target, data_key, count_epochs(target, options))

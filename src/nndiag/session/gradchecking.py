@@ -20,7 +20,7 @@ from nndiag.replay import autopsy
 from nndiag.session.arguments import Arguments, find_arguments, outline
 from nndiag.session.loading import configure, is_target, load_object, load_target
 from nndiag.session.program import settle
-from nndiag.session.running import bad_input
+from nndiag.session.running import bad_input, keys
 from nndiag.session.training import epochs
 from nndiag.session.wording import name_and_text
 
@@ -159,7 +159,7 @@ def _configure(
 
 def _start(options: CheckOptions, target: Target, name: str) -> Arguments:
     """The first parameters and the first batch of a run."""
-    init_key, data_key = jax.random.split(jax.random.key(options.seed))
+    init_key, data_key = keys(options.seed)
     with bad_input("the target cannot be set up"):
         params = _params(target, settle(target.init(init_key)), name)
         stack = next(next(epochs(target, data_key, 1)))

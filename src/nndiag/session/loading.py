@@ -6,6 +6,7 @@ import ast
 import difflib
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -117,7 +118,7 @@ def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise TargetError(f"there is no file {path}")
     loaded = sys.modules.get(path.stem)
-    if loaded is not None and _file(loaded) == path.absolute():
+    if loaded is not None and _file(loaded) == _normal(path):
         # a function and its gradient may stand in one file: it is run once
         return loaded
     sys.path.insert(0, str(path.parent.resolve()))
@@ -134,9 +135,14 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def _file(module: ModuleType) -> Path | None:
+def _file(module: ModuleType) -> str | None:
     name = getattr(module, "__file__", None)
-    return Path(name).absolute() if name else None
+    return _normal(Path(name)) if name else None
+
+
+def _normal(path: Path) -> str:
+    """The full path; links stay what they are called."""
+    return os.path.normpath(path.absolute())
 
 
 def _modules_here() -> list[str]:

@@ -22,7 +22,7 @@ import numpy as np
 from nndiag.errors import ProgramError
 from nndiag.probes import Level, watch
 from nndiag.records import Readings
-from nndiag.replay import is_finite
+from nndiag.replay import finite_leaves
 from nndiag.session.reduction import reduce_readings
 from nndiag.session.wording import name_and_text
 
@@ -75,7 +75,7 @@ class Stretch(NamedTuple):
     Attributes:
         state: the state after it.
         metrics: scalars of each step by name, shape ``[LONGEST]``.
-        finite: whether the state is, after it.
+        finite: of each array of the state after it, whether it is.
         packed: readings of each recorded step; `None` if the steps ran bare.
     """
 
@@ -175,7 +175,7 @@ class Program:
         if not watching:
             carry = (state, metrics, None)
             after, metrics, _ = jax.lax.fori_loop(0, steps, bare, carry)
-            return Stretch(after, metrics, is_finite(after), None)
+            return Stretch(after, metrics, finite_leaves(after), None)
 
         def watched(i: Any, carry: Any) -> Any:
             state, metrics, rows = carry
@@ -200,7 +200,7 @@ class Program:
             (jnp.asarray(0, jnp.int32), (state, metrics, rows)),
         )
         packed = Packed(rows, one.structure, one.shapes)
-        return Stretch(after, metrics, is_finite(after), packed)
+        return Stretch(after, metrics, finite_leaves(after), packed)
 
 
 def settle(state: Any) -> Any:

@@ -63,6 +63,12 @@ def prepare(options: RunOptions) -> Target:
     return configure(target, preset=options.preset, changes=changes)
 
 
+def keys(seed: int) -> tuple[jax.Array, jax.Array]:
+    """The keys of a run, for its first state and for its data."""
+    key = jax.random.key(seed)
+    return jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
+
+
 class _Run:
     """The course of one run."""
 
@@ -77,8 +83,7 @@ class _Run:
         store.require_new(path)
         if console is not None:
             console.print("making data and parameters ready …")
-        key = jax.random.key(options.seed)
-        init_key, data_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
+        init_key, data_key = keys(options.seed)
         count = count_epochs(self.target, options)
         with bad_input("the target cannot be set up"):
             state = settle(self.target.init(init_key))

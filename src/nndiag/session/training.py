@@ -15,7 +15,7 @@ from nndiag.errors import TargetError
 from nndiag.jaxprs import compat
 from nndiag.protocol import Target
 from nndiag.records import NAN_CHECK_REVIVED, StepRecord
-from nndiag.replay import is_sound
+from nndiag.replay import finite_leaves
 from nndiag.session.failing import Failure, find_failure
 from nndiag.session.program import LONGEST, Program, Stretch
 from nndiag.session.wording import name_and_text
@@ -79,6 +79,7 @@ class Trainer:
         self._began = self._last_read = time.perf_counter()
         self._pending: deque[Pending] = deque()
         self._stretch = 1
+        self._finite: np.ndarray | None = None
 
     def run_stack(self, state: Any, data: Any, limit: int | None) -> Any:
         """Trains on the stacked batches `data`, up to step `limit`; the new state.
@@ -156,8 +157,7 @@ class Trainer:
             self.show(StepRecord(number, now - self._began, loss, values, readings))
         self._pace(pending.steps / max(now - self._last_read, 1e-6))
         self._last_read = now
-        # A state may hold an Inf on purpose, from the start: the best loss so far.
-        sound = finite or is_sound(pending.state, pending.stretch.state)
+        sound = self._is_sound(finite, pending)
         good = sound and np.isfinite(metrics["loss"][: pending.steps]).all()
         if self.failure is None and not good:
             with jax.debug_nans(False):
@@ -165,6 +165,18 @@ class Trainer:
         if not sound:
             self._pending.clear()
             raise Poisoned
+
+    def _is_sound(self, finite: np.ndarray, pending: Pending) -> bool:
+        """Whether the state is finite, as far as it was before the stretch.
+
+        It may hold an Inf on purpose, from the start: the best loss so far.
+        """
+        before, self._finite = self._finite, finite
+        if finite.all():
+            return True
+        if before is None:
+            before = np.asarray(finite_leaves(pending.state))
+        return bool((finite | ~before).all())
 
     def _find_failure(self, pending: Pending) -> Failure | None:
         return find_failure(

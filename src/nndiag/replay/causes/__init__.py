@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nndiag.jaxprs.primitives import ELEMENTWISE
 from nndiag.replay.birth import Birth
 from nndiag.replay.causes import (
     changes,
@@ -104,6 +105,6 @@ def _unknown(evidence: Evidence) -> Cause:
         f"{evidence.primitive} put out {made} ({evidence.dtype}) for operands that "
         "held none"
     )
-    if known and "NaN" not in known:
+    if known and "NaN" not in known and evidence.primitive in ELEMENTWISE:
         text += f"; at the first offending element they were {', '.join(known)}"
     return Cause(text)

@@ -178,7 +178,11 @@ def squashed(z):
 
 @pytest.mark.parametrize(
     ("activation", "words"),
-    [(squashed, "the sigmoid"), (by_hand, "the activation"), (rectified, "relu")],
+    [
+        (squashed, "the activation sigmoid"),
+        (by_hand, "the activation"),
+        (rectified, "relu"),
+    ],
 )
 @pytest.mark.parametrize("factor", [1, -0.5])
 @pytest.mark.parametrize("forgotten", ["both", "first"])

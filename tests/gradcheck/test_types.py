@@ -98,3 +98,19 @@ def test_float64_is_checked_where_it_is_on():
         check = check_grads(lambda x: jnp.sin(x).sum(), jnp.linspace(0, 1, 5))
     assert check.ok
     assert check.leaves[0].dtype == "float64"
+
+
+def test_a_gradient_that_rounds_its_constants_otherwise_is_right():
+    data = np.random.default_rng(3).normal(size=(8, 3)).astype(np.float32)
+
+    def loss(w):  # in float32: 0.05 and data / 7 are rounded there
+        return 0.05 * jnp.sum(w**2) + jnp.mean(jnp.sin(data / 7 @ w))
+
+    def gradient(w):  # in float64 where it can
+        slopes = np.cos(data / 7 @ w)
+        return 0.1 * w + (data / 7).T @ slopes / len(data)
+
+    w = np.array([0.3, -1.2, 0.7], np.float32)
+    assert check_grads(loss, w, gradient=gradient).ok
+    off = check_grads(loss, w, gradient=lambda w: gradient(w) * (1 + 1e-5))
+    assert off.ok is False

@@ -18,6 +18,7 @@ from nndiag.gradcheck.asking import (
     selected_arguments,
 )
 from nndiag.gradcheck.curvature import Curvature, check_hessian
+from nndiag.gradcheck.digits import with_lost_digits
 from nndiag.gradcheck.duality import compare_modes
 from nndiag.gradcheck.examining import Examiner
 from nndiag.gradcheck.explaining import explain
@@ -147,9 +148,11 @@ class _Check:
             self.random,
             at_once=self.given.is_callers or self._has_own_rules(),
         )
+        judged = (
+            judge.judge(number, leaf) for number, leaf in enumerate(point.checked)
+        )
         checked = {
-            leaf.path: judge.judge(number, leaf)
-            for number, leaf in enumerate(point.checked)
+            leaf.path: with_lost_digits(leaf, program, self.given) for leaf in judged
         }
         rule = self._rule(checked)
         checked = self._explained(checked, judge)
@@ -225,7 +228,7 @@ class _Check:
         pairs = zip(point.checked, found.leaves, strict=True)
         words = {leaf.path: text or found.text for leaf, text in pairs}
         return {
-            path: dataclasses.replace(leaf, explanation=words[path])
+            path: dataclasses.replace(leaf, explanation=words[path] or leaf.explanation)
             if path in wrong
             else leaf
             for path, leaf in checked.items()

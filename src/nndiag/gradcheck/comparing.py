@@ -8,6 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nndiag.gradcheck.digits import few_digits
+
+WEAK = frozenset({"some elements", "combination"})
+"""Causes that only describe a gradient, where a program may explain it better."""
+
 _MOST_AXES = 4
 _FEWEST_ELEMENTS = 4
 
@@ -19,7 +24,7 @@ class Relation(NamedTuple):
         cause: ``"factor"``, ``"weight penalty"``, ``"parameters"``, ``"clipped"``,
             ``"sign only"``, ``"times parameter"``, ``"conjugate"``, ``"transposed"``,
             ``"reversed"``, ``"shifted"``, ``"averaged"``, ``"detached"``,
-            ``"elements"`` or ``"zero"``.
+            ``"elements"``, ``"rounded"``, ``"zero"``, or one of `WEAK`.
         words: what the gradient is, to follow "the gradient is".
         residual: ‖given − model‖ / ‖given‖.
         factor: the model is this many times the derivative, NaN for other causes.
@@ -72,7 +77,7 @@ def relate(
     """
     candidates = _axes(given, expected) if not whole else iter(())
     if given.shape == expected.shape:
-        local = () if whole else _local(given, expected, rounding)
+        local = () if whole else _local(given, expected, parameter, rounding)
         candidates = itertools.chain(
             _elementwise(given, expected, parameter, rounding), candidates, local
         )
@@ -157,7 +162,7 @@ def _with_parameter(given: Any, expected: Any, parameter: Any) -> Iterator[_Cand
         yield _Candidate("weight penalty", words, model)
     else:
         words = f"{a:.4g} times the derivative plus {b:.4g} times the parameters"
-        yield _Candidate("weight penalty", words, model)
+        yield _Candidate("combination", words, model)
 
 
 def _axes(given: Any, expected: Any) -> Iterator[_Candidate]:
@@ -192,19 +197,38 @@ def _axes(given: Any, expected: Any) -> Iterator[_Candidate]:
             rolled = rolled.copy()
             rolled[tuple(edge)] = 0
             yield _Candidate("shifted", f"{words}, zero at the edge", rolled)
-        mean = np.broadcast_to(expected.mean(axis, keepdims=True), expected.shape)
-        for name, model in (("mean", mean), ("sum", mean * size)):
-            words = f"the {name} of the derivative over axis {axis}, in every element"
+            if size > 2:
+                rolled[tuple(edge)] = given[tuple(edge)]
+                yield _Candidate("shifted", f"{words}, but for the edge", rolled)
+    for axes in _subsets(range(expected.ndim)):
+        mean = np.broadcast_to(expected.mean(axes, keepdims=True), expected.shape)
+        count = expected.size // max(1, expected.mean(axes).size)
+        over = f"axis {axes[0]}" if len(axes) == 1 else f"axes {axes}"
+        for name, model in (("mean", mean), ("sum", mean * count)):
+            words = f"the {name} of the derivative over {over}, in every element"
             yield _Candidate("averaged", words, model)
 
 
-def _local(given: Any, expected: Any, rounding: float) -> Iterator[_Candidate]:
-    """The derivative but for some of its elements."""
+def _subsets(axes: range) -> Iterator[tuple[int, ...]]:
+    for length in range(1, len(axes) + 1):
+        yield from itertools.combinations(axes, length)
+
+
+def _local(
+    given: Any, expected: Any, parameter: Any, rounding: float
+) -> Iterator[_Candidate]:
+    """The derivative but for some of its elements, or for its last digits."""
     wrong = np.abs(given - expected) > rounding * np.abs(expected).max(initial=0.0)
-    if not wrong.any() or wrong.all():
+    if not wrong.any():
+        return
+    if digits := few_digits(given, expected):
+        words = f"the derivative rounded to {digits} precision"
+        yield _Candidate("rounded", words, given)
+    if wrong.all():
         return
     model = np.where(wrong, given, expected)
-    where = _region(wrong)
+    beyond = _threshold(wrong, parameter)
+    where = beyond or _region(wrong)
     if not given[wrong].any():
         words = f"the derivative, but zero {where}: detached there"
         yield _Candidate("detached", words, model)
@@ -213,10 +237,27 @@ def _local(given: Any, expected: Any, rounding: float) -> Iterator[_Candidate]:
     square = np.vdot(part, part).real
     factor = float(np.vdot(part, given[wrong]).real / square) if square else np.nan
     even = bool(square) and distance(given[wrong], factor * part) <= rounding
-    if not even and wrong.mean() > 0.5:
+    if not even and not beyond and wrong.mean() > 0.5:
         return
     size = f"where it is {factor:.6g} times that" if even else "where it differs"
-    yield _Candidate("elements", f"the derivative except {where}, {size}", model)
+    cause = "elements" if even or beyond else "some elements"
+    yield _Candidate(cause, f"the derivative except {where}, {size}", model)
+
+
+def _threshold(mask: Any, parameter: Any) -> str:
+    """Where a mask begins if the size of the parameter decides it, else `""`."""
+    if np.iscomplexobj(parameter) or parameter.shape != mask.shape or mask.sum() < 2:
+        return ""
+    for values, words in (
+        (np.abs(parameter), "beyond ±{:.3g}, by the parameter's size"),
+        (parameter, "above {:.3g}, by the parameter's value"),
+        (-parameter, "below {:.3g}, by the parameter's value"),
+    ):
+        inside, outside = values[mask], values[~mask]
+        if outside.max() < inside.min():
+            edge = float(inside.min() + outside.max()) / 2
+            return words.format(-edge if "below" in words else edge)
+    return ""
 
 
 def _region(mask: Any) -> str:

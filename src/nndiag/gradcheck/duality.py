@@ -46,12 +46,13 @@ def compare_modes(
     vector = program.point.vector
     parts = reverse(vector) * direction
     second = float(parts.sum())
-    bound = _SAFETY * _EPS * float(np.linalg.norm(parts))
+    eps = max(reverse.eps, forward.eps)
+    bound = _SAFETY * eps * float(np.linalg.norm(parts))
     if not abs(first - second) <= bound:
         moved = np.abs(reverse.blurs(vector) @ direction).max()
         seeds = range(1, _SAMPLES + 1)
         blur = max(abs(forward(direction, 0x5DEECE66D * n) - first) for n in seeds)
-        bound += _SAFETY * (blur + float(moved))
+        bound += _SAFETY * (blur + float(moved)) * (eps / _EPS)
     return Duality(
         forward=first,
         reverse=second,
@@ -77,6 +78,7 @@ class _Forward:
             return jax.jvp(program.scalar, primals, tangents)[1]
 
         self._jaxpr = silent(program.trace(push, *arrays, *arrays))
+        self.eps = widening.arithmetic(self._jaxpr)
 
     @functools.cached_property
     def _compiled(self) -> Any:

@@ -107,14 +107,18 @@ class Examiner:
 
     @functools.cached_property
     def _shifts(self) -> Vector:
-        """What rounding of the numbers and data in the function does to its derivative.
+        """What rounding of numbers and data that stand in a program does to a gradient.
 
-        Another program may hold the same numbers in another precision, or round what it
-        makes of the data.
+        A caller's gradient may hold those of the function in another precision. One by
+        JAX shares them, and has others of its own: the 2/√π of the derivative of erf.
         """
-        if not self.given.is_callers or self._autodiff is None:
+        if not self.given.is_callers:
+            traced, exact = self.given.gradient, self.program.numbers
+        else:
+            traced, exact = self._autodiff, frozenset[float]()
+        if traced is None:
             return np.zeros((1, self.vector.size))
-        return self._autodiff.shifts(self.vector)
+        return traced.shifts(self.vector, exact)
 
     def noise(self, leaf: Leaf) -> float:
         """Noise of the function as the elements of a leaf move."""

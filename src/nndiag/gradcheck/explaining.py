@@ -10,14 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nndiag.gradcheck.blaming import (
-    Blame,
-    blame_activation,
-    blame_clip,
-    blame_path,
-)
-from nndiag.gradcheck.comparing import Relation, distance, relate
+from nndiag.gradcheck.blaming import Blame, Subject, joined
+from nndiag.gradcheck.clipping import CLIP, blame_clip
+from nndiag.gradcheck.comparing import WEAK, Relation, distance, relate
 from nndiag.gradcheck.naming import name_factor
+from nndiag.gradcheck.paths import blame_path
+from nndiag.gradcheck.slips import blame_slip
 from nndiag.gradcheck.tracing import wide
 from nndiag.jaxprs.arguments import named_leaves
 
@@ -202,7 +200,8 @@ def _swapped(case: _Case) -> Explanation | None:
 
 def _have_one_cause(case: _Case) -> bool:
     causes = {relation.cause for relation in case.relations.values()}
-    return len(case.relations) == len(case.wrong) and len(causes) == 1
+    known = len(case.relations) == len(case.wrong)
+    return known and len(causes) == 1 and not causes & WEAK
 
 
 def _listed(case: _Case) -> Explanation:
@@ -237,19 +236,28 @@ def _inside(
         if gradient is not None:
             blame = blame_clip(gradient, args, kwargs, given, expected, rounding)
         if blame is None and fn is not None:
-            where = fn, args, kwargs, case.paths, given, expected, rounding
-            blame = blame_activation(*where) or blame_path(*where)
+            subject = Subject(fn, args, kwargs, case.paths)
+            both = joined(given), joined(expected)
+            blame = blame_path(subject, *both, rounding) or blame_slip(
+                subject, *both, rounding
+            )
     if blame is None:
         return None
     found = blame
     return Explanation(
         found.cause,
-        f"your gradient is {found.sentence(found.bend)}",
-        case.each(lambda i: found.sentence(distance(expected[i], given[i]))),
+        f"your gradient is {_told(found, found.bend)}",
+        case.each(lambda i: _told(found, distance(expected[i], given[i]))),
         found.residual,
         found.file,
         found.line,
     )
+
+
+def _told(blame: Blame, bend: float) -> str:
+    if blame.cause != CLIP:
+        return blame.words
+    return f"bent by {bend:.0%} in norm by {blame.words}"
 
 
 def _unexplained(case: _Case) -> Explanation:

@@ -66,7 +66,7 @@ class Given:
     def at(self, vector: Vector) -> Values:
         """The gradient at a vector whose elements the leaves' dtypes can hold."""
         assert self.gradient is not None
-        return Values(self.gradient(vector), _FLOAT64)
+        return Values(self.gradient(vector), self.gradient.eps)
 
 
 class CallersGiven(Given):
@@ -127,7 +127,7 @@ class CallersGiven(Given):
     def at(self, vector: Vector) -> Values:
         """The gradient at a vector whose elements the leaves' dtypes can hold."""
         if self.gradient is not None:
-            return Values(self.gradient(vector), _FLOAT64)
+            return Values(self.gradient(vector), self.gradient.eps)
         arrays = self.point.in_dtypes(vector, wide=self._wide)
         found = self.call(arrays, wide=self._wide)
         return Values(self.point.flat_all(found, gradient=True), self._eps)

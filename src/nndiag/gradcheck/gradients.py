@@ -23,17 +23,25 @@ class Gradient:
         point: what the vector stands for.
         jaxpr: from the checked leaves (and, for a derivative along a direction, those
             of the direction) to one array for each.
+
+    Attributes:
+        eps: of its arithmetic: that of float64, but for what cannot be done in it.
     """
 
     def __init__(self, point: Point, jaxpr: Any) -> None:
+        self.eps = widening.arithmetic(jaxpr)
         self._constants = tuple(compat.constants(jaxpr))
         inputs = len(compat.open_jaxpr(jaxpr).invars)
 
         def flat(
-            vector: Any, beside: Any, blur: Any, constants: Any, fixed: bool
+            vector: Any,
+            beside: Any,
+            blur: Any,
+            constants: Any,
+            exact: frozenset[float] | None,
         ) -> Any:
-            fuzz = None if blur is None or fixed else _EPS
-            reading = Reading(fuzz, fixed, 0 if blur is None else blur)
+            fuzz = None if blur is None or exact is not None else _EPS
+            reading = Reading(fuzz, exact, 0 if blur is None else blur)
             leaves = [*point.unflattened(vector), *point.unflattened(beside)][:inputs]
             found = widening.evaluate(jaxpr, leaves, reading, constants=constants)
             parts: list[Any] = []
@@ -60,27 +68,33 @@ class Gradient:
         Every rounding is given a pseudo-random relative error of 2⁻⁵²; for arithmetic
         with another ε, the samples grow in proportion.
         """
-        return self._samples(vector, beside, fixed=False)
+        return self._samples(vector, beside, None)
 
-    def shifts(self, vector: Vector) -> Vector:
+    def shifts(self, vector: Vector, exact: frozenset[float]) -> Vector:
         """How rounding of what stands in the program moves the gradient; as `blurs`.
 
         The 0.1 of a program in float32 is another number than that of one in float64.
-        """
-        return self._samples(vector, None, fixed=True)
 
-    def _samples(self, vector: Vector, beside: Vector | None, *, fixed: bool) -> Vector:
-        exact = self(vector, beside)
+        Args:
+            vector: the point.
+            exact: as in `nndiag.jaxprs.widening.Reading`.
+        """
+        return self._samples(vector, None, exact)
+
+    def _samples(
+        self, vector: Vector, beside: Vector | None, exact: frozenset[float] | None
+    ) -> Vector:
+        still = self(vector, beside)
         seeds = [0x5DEECE66D * n for n in range(1, _SAMPLES + 1)]
-        moved = (self._evaluate(vector, beside, s, fixed) for s in seeds)
-        return np.stack([sample - exact for sample in moved])
+        moved = (self._evaluate(vector, beside, s, exact) for s in seeds)
+        return np.stack([sample - still for sample in moved])
 
     def _evaluate(
         self,
         vector: Vector,
         beside: Vector | None,
         seed: int | None,
-        fixed: bool = False,
+        exact: frozenset[float] | None = None,
     ) -> Vector:
         with jax.enable_x64(True):
             found = self._flat(
@@ -88,6 +102,6 @@ class Gradient:
                 jnp.asarray(vector if beside is None else beside),
                 None if seed is None else jnp.asarray(seed, jnp.int64),
                 self._constants,
-                fixed,
+                exact,
             )
             return np.asarray(found)

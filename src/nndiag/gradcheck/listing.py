@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from nndiag.jaxprs import compat
 from nndiag.jaxprs.location import locate
 
+_MOST_UNROLLED = 512
 _INLINED = {"jit": "jaxpr", "closed_call": "call_jaxpr", "remat2": "jaxpr"}
 
 
@@ -99,7 +101,9 @@ class Listing:
             # The lines within a function of JAX are those of its first call.
             seen = call or equation
             body = _INLINED.get(equation.primitive.name)
-            if body is not None:
+            if equation.primitive.name == "scan" and _is_short(equation):
+                results = self._unroll(equation, atoms, call)
+            elif body is not None:
                 within = seen if compat.is_jax_function(equation) else call
                 results = self._add(equation.params[body], atoms, within)
             else:
@@ -110,6 +114,36 @@ class Listing:
                 )
             known.update(zip(equation.outvars, results, strict=True))
         return [atom(variable) for variable in inner.outvars]
+
+    def _unroll(self, equation: Any, atoms: list[Any], call: Any) -> list[Any]:
+        """The steps of a loop, iteration after iteration."""
+        fixed, carried = compat.scan_split(equation)
+        constants, carry = atoms[:fixed], atoms[fixed : fixed + carried]
+        rows, length = atoms[fixed + carried :], equation.params["length"]
+        shapes = [v.aval for v in equation.invars[fixed + carried :]]
+        made: dict[int, list[Any]] = {}
+        turns = range(length)
+        for turn in reversed(turns) if equation.params["reverse"] else turns:
+            sliced = [
+                self._add(
+                    compat.trace(lambda x, t=turn: [x[t]], shape), [row], equation
+                )
+                for row, shape in zip(rows, shapes, strict=True)
+            ]
+            inputs = [*constants, *carry, *(atom for (atom,) in sliced)]
+            results = self._add(equation.params["jaxpr"], inputs, call)
+            carry, made[turn] = results[:carried], results[carried:]
+        stacked = []
+        for number, variable in enumerate(equation.outvars[carried:]):
+            row = jax.ShapeDtypeStruct(variable.aval.shape[1:], variable.aval.dtype)
+            jaxpr = compat.trace(lambda *each: [jnp.stack(each)], *[row] * length)
+            stacked += self._add(jaxpr, [made[t][number] for t in turns], equation)
+        return [*carry, *stacked]
+
+
+def _is_short(scan: Any) -> bool:
+    body = compat.open_jaxpr(scan.params["jaxpr"])
+    return 0 < scan.params["length"] * len(body.eqns) <= _MOST_UNROLLED
 
 
 def read(values: Mapping[int, Any], atom: int | Literal) -> Any:

@@ -102,6 +102,18 @@ class Program:
         return list(every_equation(self.jaxpr))
 
     @functools.cached_property
+    def numbers(self) -> frozenset[float]:
+        """The numbers that stand in it, 0 among them in any case."""
+        scalars = (n for n in _literals(self.jaxpr) if isinstance(n, int | float))
+        return frozenset({0.0, *map(float, scalars)})
+
+    @functools.cached_property
+    def dtypes(self) -> frozenset[str]:
+        """The dtypes of all that it computes."""
+        values = (v.aval for e in self.equations for v in e.outvars)
+        return frozenset(str(getattr(aval, "dtype", "")) for aval in values)
+
+    @functools.cached_property
     def is_opaque(self) -> bool:
         """Whether a part of it could not be evaluated in float64."""
         return any(

@@ -11,8 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nndiag.gradcheck.blaming import Subject
 from nndiag.gradcheck.capturing import Use, uses
 from nndiag.gradcheck.comparing import distance, relate
+from nndiag.gradcheck.digits import few_digits
+from nndiag.gradcheck.paths import blame_path
+from nndiag.gradcheck.slips import blame_slip
 from nndiag.gradcheck.slopes import Slope, slope
 from nndiag.gradcheck.stripping import coarsest, is_stepped, strip
 from nndiag.gradcheck.tracing import trace, wide
@@ -47,32 +51,6 @@ class _Verdict(NamedTuple):
     operand: int = 0
 
 
-def find_guilty_rule(
-    fn: Callable[..., Any], *args: Any, **kwargs: Any
-) -> GuiltyRule | None:
-    """The first custom rule in `fn` that is not the derivative of its function.
-
-    Args:
-        fn: any function that JAX can trace.
-        *args: where it is evaluated.
-        **kwargs: further arguments.
-
-    Returns:
-        The rule, `None` if there is none.
-
-    >>> @jax.custom_vjp
-    ... def cube(x):
-    ...     return x**3
-    >>> cube.defvjp(lambda x: (x**3, x), lambda x, g: (2 * x**2 * g,))
-    >>> rule = find_guilty_rule(lambda x: cube(x) + 1.0, 2.0)
-    >>> rule.name, rule.kind
-    ('cube', 'custom_vjp')
-    >>> rule.explanation
-    'with respect to x, it is 0.666667 times the derivative'
-    """
-    return next(iter(examine_rules(fn, *args, **kwargs).guilty), None)
-
-
 def examine_rules(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Examination:
     """Holds every custom rule in `fn` against the derivative of its own function.
 
@@ -80,6 +58,14 @@ def examine_rules(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Examinat
     function without its rule; where the two differ, central and one-sided differences
     decide, so that a convention at a kink is no fault. Rules of JAX and of optax,
     flax, equinox and haiku are taken as they are.
+
+    >>> @jax.custom_vjp
+    ... def cube(x):
+    ...     return x**3
+    >>> cube.defvjp(lambda x: (x**3, x), lambda x, g: (2 * x**2 * g,))
+    >>> rule = examine_rules(lambda x: cube(x) + 1.0, 2.0).guilty[0]
+    >>> rule.name, rule.explanation
+    ('cube', 'with respect to x, it is 0.666667 times the derivative')
     """
     guilty: dict[tuple[str, str, int], GuiltyRule] = {}
     nonlinear: dict[tuple[str, str, int], GuiltyRule] = {}
@@ -158,7 +144,7 @@ def _judge(use: Use) -> _Verdict | None:
         expected = [np.asarray(g) for g in reference(weights)]
     except Exception:  # a while loop, say: differences alone decide
         expected = [np.full(g.shape, np.nan, g.dtype) for g in given]
-    epsilon = coarsest(ruled, bare, values)
+    epsilon, finest = coarsest(ruled, bare, values), coarsest(bare, bare, values)
     names = rule_source(equation).operands
     deliberate = None
     for number, (got, right) in enumerate(zip(given, expected, strict=True)):
@@ -169,8 +155,27 @@ def _judge(use: Use) -> _Verdict | None:
             moved = [v + step if i == number else v for i, v in enumerate(values)]
             return bare(*moved)
 
+        def blame(number: int = number, got: Any = got, right: Any = right) -> str:
+            def total(value: Any) -> Any:
+                outputs = bare(
+                    *[value if i == number else v for i, v in enumerate(values)]
+                )
+                return sum(
+                    jnp.vdot(w, o) for w, o in zip(weights, outputs, strict=True)
+                )
+
+            return _blamed(Subject(total, [values[number]], {}), got, right, epsilon)
+
         verdict = _judge_operand(
-            got, right, name, along, np.asarray(values[number]), weights, epsilon
+            got,
+            right,
+            name,
+            along,
+            np.asarray(values[number]),
+            weights,
+            epsilon,
+            finest,
+            blame,
         )
         if verdict and verdict.kind == "wrong":
             if is_stepped(body) and not np.any(right):
@@ -193,11 +198,17 @@ def _judge_operand(
     value: Any,
     weights: Sequence[Any],
     epsilon: float,
+    finest: float,
+    blame: Callable[[], str],
 ) -> _Verdict | None:
     rounding = _ROUNDING * epsilon
     usable = np.abs(right[np.isfinite(right)])
     scale = max(usable.max(initial=0.0), np.abs(got[np.isfinite(got)]).max(initial=0.0))
     error = np.abs(got - right)
+    digits = few_digits(got, right) if error.any() else ""
+    if digits and float(jnp.finfo(digits).eps) > finest:
+        text = f"the derivative rounded to {digits} precision"
+        return _Verdict("wrong", f"with respect to {name}, it is {text}")
     suspects = np.argwhere(~(error <= rounding * scale))
     if not len(suspects):
         return None
@@ -220,6 +231,8 @@ def _judge_operand(
         text = (
             relation.words
             if relation
+            else explained
+            if (explained := blame() if right_there else "")
             else (
                 f"not the derivative: {got[index]:.6g}{place}, where differences give "
                 f"{found.value:.6g} (for one random cotangent); {len(suspects)} of "
@@ -228,6 +241,13 @@ def _judge_operand(
         )
         return _Verdict("wrong", f"with respect to {name}, it is {text}")
     return None
+
+
+def _blamed(subject: Subject, got: Any, right: Any, epsilon: float) -> str:
+    """What the rule does to the derivative of its own function, if one slip does it."""
+    both, rounding = (np.ravel(got), np.ravel(right)), _ROUNDING * epsilon
+    found = blame_path(subject, *both, rounding) or blame_slip(subject, *both, rounding)
+    return found.words if found else ""
 
 
 def _judge_scale(

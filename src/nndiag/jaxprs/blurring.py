@@ -77,13 +77,15 @@ def results(equation: Any, values: Sequence[Any], size: Any, seed: Any) -> list[
     return [blurred(value, size, seed, n + 2) for n, value in enumerate(values)]
 
 
-def was_rounded(number: Any) -> bool:
+def was_rounded(number: Any, exact: frozenset[float]) -> bool:
     """Whether a number in a program may have lost digits to its dtype.
 
-    One whose last places are 0, such as 2 or 0.75, has not.
+    One whose last places are 0, such as 2 or 0.75, has not; nor has one of `exact`.
     """
     dtype = getattr(number, "dtype", None)
     if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        return False
+    if np.ndim(number) == 0 and float(number) in exact:
         return False
     mantissa, _ = np.frexp(np.asarray(number, np.float64))
     digits = mantissa / (float(jnp.finfo(dtype).eps) * _SHORT)

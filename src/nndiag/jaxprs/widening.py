@@ -47,9 +47,10 @@ class Reading(NamedTuple):
         fuzz: relative size of a pseudo-random error put on the result of every
             equation that rounds, an array so that it can be 0; `None` for no such
             errors in the program at all.
-        fixed: whether such an error, of half a unit in the last place of its dtype,
-            is put on what stands in the program: on numbers that their dtype may have
-            rounded, such as 0.1, and on arrays of data.
+        exact: numbers for which another program has the same; `None` for all. On other
+            numbers that stand in the program and that their dtype may have rounded,
+            such as 0.1, an error of half a unit in the last place is put; if there are
+            no exact ones at all, on arrays of data too.
         seed: of the errors, any int64.
         observe: sees each equation and its operands and returns a vector, `None` if
             it has nothing to say; the vectors are added up over the run.
@@ -57,7 +58,7 @@ class Reading(NamedTuple):
     """
 
     fuzz: Any = None
-    fixed: bool = False
+    exact: frozenset[float] | None = None
     seed: Any = 0
     observe: Observer | None = None
     width: int = 0
@@ -113,6 +114,19 @@ def widen(value: Any) -> Any:
     return value if target == dtype else jax.lax.convert_element_type(value, target)
 
 
+def arithmetic(jaxpr: Any) -> float:
+    """ε of the coarsest arithmetic in which `evaluate` computes a part of a jaxpr."""
+    found = 2.0**-52
+    for equation in compat.open_jaxpr(jaxpr).eqns:
+        if equation.primitive.name in OPAQUE:
+            dtypes = (getattr(v.aval, "dtype", np.int32) for v in equation.invars)
+            floats = [d for d in dtypes if jnp.issubdtype(d, jnp.inexact)]
+            found = max([found, *(float(jnp.finfo(d).eps) for d in floats)])
+        else:
+            found = max([found, *map(arithmetic, compat.jaxprs_in(equation))])
+    return found
+
+
 def _run(
     jaxpr: Any,
     values: Sequence[Any],
@@ -124,7 +138,8 @@ def _run(
     constants = compat.constants(jaxpr) if constants is None else constants
     for variable, constant in zip(inner.constvars, constants, strict=True):
         data = widen(constant)
-        if reading.fixed and jnp.issubdtype(constant.dtype, jnp.floating):
+        all_blurred = reading.exact is not None and not reading.exact
+        if all_blurred and jnp.issubdtype(constant.dtype, jnp.floating):
             half = float(jnp.finfo(constant.dtype).eps) / 2
             data = blurring.blurred(data, half, reading.seed)
         held[variable] = data
@@ -134,7 +149,8 @@ def _run(
         if not compat.is_literal(atom):
             return held[atom]
         value = compat.literal(atom)
-        if reading.fixed and blurring.was_rounded(value):
+        exact = reading.exact
+        if exact is not None and blurring.was_rounded(value, exact):
             half = float(jnp.finfo(value.dtype).eps) / 2
             return blurring.blurred(widen(value), half, reading.seed)
         return widen(value)

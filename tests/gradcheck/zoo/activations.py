@@ -108,6 +108,9 @@ for name, activation, dtype, point, values, kinked, often in points():
         fn,
         x,
         double=dtype == "float64",
-        undecided=kinked or point in ("tiny", "huge"),
+        undecided=kinked
+        or point in ("tiny", "huge")
+        # Arguments of logaddexp that differ by one subnormal: nearly a tie.
+        or f"{name}_{dtype}_{point}" == "softplus_float16_millionth",
         often=often,
     )

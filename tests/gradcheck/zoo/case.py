@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 KINDS: dict[str, tuple[str, ...]] = {
-    "factor": ("times the derivative",),
+    "factor": ("times the derivative", "times the term"),
     "batch": ("times the derivative", "sum"),
     "sign": ("sign", "-1 times", "−1 times", "minus"),
     "transpose": ("transpos", "axes in the order"),
@@ -21,7 +21,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "wrong axis": ("axis", "axes"),
     "broadcast": ("broadcast", "in every element", "constant along", "same along"),
     "off by one": ("shift", "off by one", "roll", "neighbour"),
-    "one coordinate": ("except at [", "but zero at [", "one element"),
+    "one coordinate": ("except at [", "except in row", "but zero at [", "one element"),
     "truncation": ("bfloat16", "precision", "rounded"),
     "swapped": ("swap", "exchanged", "the derivative with respect to"),
     "regulariser": (

@@ -86,6 +86,41 @@ def test_a_script_without_a_nan_runs_to_its_end(nndiag, script):
     assert "No NaN in 6 jitted calls; --look-for any looks for both." in answer.out
 
 
+INFINITE = """
+import jax, jax.numpy as jnp
+
+@jax.jit
+def evaluate(w):
+    return -jnp.inf * jnp.ones(2)
+
+@jax.jit
+def step(state, x):
+    w = state["w"] * jnp.exp(x)  # here
+    return {"w": w, "loss": jnp.sum(w - w)}
+
+state = {"w": jnp.ones(3)}
+for i in range(6):
+    evaluate(state["w"])
+    state |= step({"w": state["w"]}, jnp.float32(100.0 if i == 2 else 0.5))
+"""
+
+
+def test_an_inf_is_led_back_to_the_call_that_made_it(nndiag, tmp_path):
+    file = tmp_path / "infinite.py"
+    file.write_text(INFINITE.replace("w - w", "0 * jnp.minimum(w, 1e30)"))
+    assert nndiag("autopsy", str(file)).code == 0
+    late = INFINITE.replace('"loss": jnp.sum(w - w)', '"loss": state["w"] - state["w"]')
+    file.write_text(late)
+    answer = nndiag("autopsy", str(file), "--json")
+    assert answer.code == 1
+    document = json.loads(answer.out)
+    found = document["autopsy"]
+    # two calls in each of the rounds 0 and 1, and one before it in round 2
+    assert document["step"] == 5
+    assert (found["primitive"], found["kind"]) == ("exp", "inf")
+    assert found["line"] == marked_line(file)
+
+
 @pytest.mark.parametrize(
     ("text", "part"),
     [

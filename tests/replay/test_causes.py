@@ -251,6 +251,7 @@ def test_a_half_precision_gradient_that_overflows_speaks_of_the_loss_scale() -> 
     found = autopsy(jax.grad(loss), w, jnp.float16(2**8), look_for="any")
     assert found is not None and found.direction == "backward"
     assert "if the loss is scaled, the scale is too large" in found.cause
+    assert found.rewrite.startswith("lower the loss scale and skip a step")
     ahead = autopsy(loss, w, jnp.float16(2**15), look_for="any")
     assert ahead is not None and ahead.direction == "forward"
     assert "scale is too large" not in ahead.cause
@@ -270,3 +271,20 @@ def test_elements_of_operands_are_shown_only_where_they_made_those_of_the_result
     assert [operand.values for operand in found.operands] == [
         (float(square[1, 1]),)
     ] * 2
+
+
+def test_a_reciprocal_whose_square_underflows_says_so() -> None:
+    def ratio(x: Any) -> Any:
+        return (jnp.float32(1e-30) / x).sum()
+
+    x = np.float32(1.025e-19)
+    assert 1 / float(x) ** 2 < np.finfo(np.float32).max
+    assert float(x) ** 2 < np.finfo(np.float32).smallest_normal
+    text, advice = of(jax.grad(ratio), jnp.full(2, x))
+    assert "x² is below 1.2e-38, the smallest normal number of float32" in text
+    assert "where" not in advice
+    small = np.float32(4e-20)
+    assert float(small) ** 2 * float(np.finfo(np.float32).max) < 1
+    assert (
+        "is Inf at x = 4e-20 in float32" in of(jax.grad(ratio), jnp.full(2, small))[0]
+    )

@@ -41,3 +41,20 @@ def test_a_program_that_answers_differently_each_time_is_refused():
 
     with pytest.raises(ProgramError, match="not deterministic"):
         autopsy(fn, 1.0)
+
+
+def test_a_half_precision_birth_that_the_compiler_widens_gives_way_to_a_real_one():
+    def fn(x, y):
+        scaled = x * jnp.float16(2**15) / jnp.float16(2**15)
+        return scaled.astype(jnp.float32), y * jnp.float16(4)
+
+    x = jnp.full(2, 20, jnp.float16)
+    for y in (jnp.float16(3e4), jnp.float16(1)):
+        # The oracle: whether a compiler widens is its own affair.
+        bad = [not np.isfinite(out).all() for out in jax.jit(fn)(x, y)]
+        found = autopsy(fn, x, y)
+        assert found is not None and found.reaches_output
+        assert found.output == f"[{bad.index(True) if any(bad) else 0}]"
+        assert any("compiled program is finite" in n for n in found.notes) is (
+            not any(bad)
+        )

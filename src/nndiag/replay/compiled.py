@@ -88,6 +88,12 @@ def find(program: Program, notes: Sequence[str]) -> Autopsy | None:
     )
 
 
+def spoilt(program: Program) -> set[int]:
+    """Numbers of the outputs in which the compiled program has a NaN or Inf."""
+    outputs = jax.jit(lambda *leaves: run_jaxpr(program.jaxpr, leaves))(*program.leaves)
+    return {number for number, value in enumerate(outputs) if not is_finite(value)}
+
+
 def run_jaxpr(jaxpr: Any, leaves: Sequence[Any]) -> list[Any]:
     """The outputs of a closed jaxpr, as JAX evaluates it."""
     return finish(interpret(jaxpr, leaves))

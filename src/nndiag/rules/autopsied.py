@@ -5,13 +5,15 @@ from __future__ import annotations
 import ast
 import re
 import warnings
+from dataclasses import replace
+from pathlib import PurePath
 
 from nndiag.records import Autopsy, Evidence, Kind, Run, Site
 from nndiag.rules.words import precise
 
 KINDS: dict[Kind, str] = {"nan": "NaN", "inf": "Inf"}
 
-_ELSEWHERE = re.compile(r"# line (\d{1,9}) of .+")
+_ELSEWHERE = re.compile(r"# line (\d{1,9}) of ([^/]+)")
 
 _LONGEST = 2_000
 """Characters of a rewrite that are read as code at most."""
@@ -142,16 +144,27 @@ def remedies(autopsy: Autopsy) -> tuple[str, ...]:
 def instead(autopsy: Autopsy) -> tuple[Autopsy, tuple[str, ...]]:
     """The equation whose line is to be rewritten, and the lines to write.
 
-    It is the origin where the rewrite says so in a comment, ``# line 38 of train.py``.
+    It is the origin where the rewrite says so in a comment, ``# line 38 of train.py``;
+    where that is neither's line, the autopsy is given back with it, its source unknown.
     There are no lines where the rewrite is a sentence.
     """
     if not is_code(autopsy.rewrite):
         return autopsy, ()
     first, *rest = lines = autopsy.rewrite.strip().splitlines()
     comment, origin = _ELSEWHERE.fullmatch(first), autopsy.origin
-    if comment and rest and origin is not None and int(comment[1]) == origin.line:
+    if not comment or not rest:
+        return autopsy, tuple(lines)
+    line = int(comment[1])
+    if origin is not None and line == origin.line:
         return origin, tuple(rest)
-    return autopsy, tuple(lines)
+    other = replace(
+        autopsy,
+        file=str(PurePath(autopsy.file).parent / comment[2]),
+        line=line,
+        column=0,
+        source="",
+    )
+    return other, tuple(rest)
 
 
 def is_code(rewrite: str) -> bool:

@@ -10,7 +10,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,18 +26,56 @@ class _Found(BaseException):
     """Ends the script; no `except Exception` of its own catches it."""
 
 
+class _Call(NamedTuple):
+    """A call of a jitted function, ready to be replayed.
+
+    Attributes:
+        number: of the call, from 0.
+        fun: the function under `jax.jit`.
+        settings: names of its parameters that are no arrays.
+        args: positional arguments.
+        kwargs: keyword arguments.
+    """
+
+    number: int
+    fun: Any
+    settings: set[str]
+    args: Any
+    kwargs: Any
+
+    def examine(self, look_for: LookFor) -> Autopsy | None:
+        """The autopsy of the function at its arrays."""
+        bound = inspect.signature(self.fun).bind(*self.args, **self.kwargs)
+        bound.apply_defaults()
+        arrays = {
+            name: value
+            for name, value in bound.arguments.items()
+            if name not in self.settings and _is_arrays(value)
+        }
+
+        def call(arguments: dict[str, Any]) -> Any:
+            bound.arguments.update(arguments)
+            return self.fun(*bound.args, **bound.kwargs)
+
+        call.__name__ = getattr(self.fun, "__name__", "call")
+        return autopsy(call, arrays, look_for=look_for)
+
+
 class _Watch:
     """Replaces `jax.jit` while a script runs.
 
     Attributes:
         calls: calls of jitted functions so far, those within others not counted.
-        found: what ended it, in whichever thread.
+        found: what ended it, in whichever thread, and the number of the call.
+        examining: whether a replay is under way, whose calls are none of the script's.
     """
 
     def __init__(self, look_for: LookFor) -> None:
         self.look_for: LookFor = look_for
         self.calls = 0
-        self.found: Autopsy | None = None
+        self.found: tuple[int, Autopsy] | None = None
+        self.examining = False
+        self._infinite: _Call | None = None
         self._jit = jax.jit
 
     def jit(self, fun: Any = None, **options: Any) -> Any:
@@ -48,24 +86,35 @@ class _Watch:
         kept = {k: v for k, v in options.items() if not k.startswith("donate_")}
         return _Jitted(self, fun, self._jit(fun, **kept), kept)
 
-    def examine(self, fun: Any, settings: set[str], args: Any, kwargs: Any) -> None:
+    def look_at(self, call: _Call, result: Any) -> None:
         """Raises `_Found` if a replay finds what the call made."""
-        bound = inspect.signature(fun).bind(*args, **kwargs)
-        bound.apply_defaults()
-        arrays = {
-            name: value
-            for name, value in bound.arguments.items()
-            if name not in settings and _is_arrays(value)
-        }
+        if not _holds(result, _is_not_finite):
+            return
+        if self.look_for == "nan" and not _holds(result, jnp.isnan):
+            if not _holds((call.args, call.kwargs), _is_not_finite):
+                # why: the script may write to its containers before they are needed
+                args, kwargs = jax.tree.map(lambda leaf: leaf, call[3:])
+                self._infinite = call._replace(args=args, kwargs=kwargs)
+            return
+        self.examining = True
+        try:
+            found = call.examine(self.look_for)
+            if found is None:
+                return
+            self.found = self._before(found) or (call.number, found)
+        finally:
+            self.examining = False
+        raise _Found
 
-        def call(arguments: dict[str, Any]) -> Any:
-            bound.arguments.update(arguments)
-            return fun(*bound.args, **bound.kwargs)
-
-        call.__name__ = getattr(fun, "__name__", "call")
-        self.found = autopsy(call, arrays, look_for=self.look_for)
-        if self.found is not None:
-            raise _Found
+    def _before(self, found: Autopsy) -> tuple[int, Autopsy] | None:
+        """The birth of an Inf that a call was given, if an earlier call made it."""
+        given = found.primitive == "input" and found.kind == "inf"
+        if not given or self._infinite is None:
+            return None
+        earlier = self._infinite.examine("any")
+        if earlier is None or not earlier.reaches_output:
+            return None
+        return self._infinite.number, earlier
 
 
 class _Jitted:
@@ -81,10 +130,12 @@ class _Jitted:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         result = self._jitted(*args, **kwargs)
         leaves = jax.tree.leaves((args, kwargs, result))
-        if any(isinstance(leaf, Tracer) for leaf in leaves):
+        traced = any(isinstance(leaf, Tracer) for leaf in leaves)
+        if traced or self._watch.examining:
             return result
-        if not all(map(self._is_good, jax.tree.leaves(result))):
-            self._watch.examine(self._fun, self._settings, args, kwargs)
+        number = self._watch.calls
+        call = _Call(number, self._fun, self._settings, args, kwargs)
+        self._watch.look_at(call, result)
         self._watch.calls += 1
         return result
 
@@ -99,12 +150,6 @@ class _Jitted:
     def __deepcopy__(self, memo: Any) -> _Jitted:
         return self
 
-    def _is_good(self, leaf: Any) -> bool:
-        if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
-            return True
-        bad = jnp.isnan if self._watch.look_for == "nan" else _is_not_finite
-        return not bool(bad(leaf).any())
-
 
 def run_until_bad(
     path: Path, arguments: list[str], look_for: LookFor
@@ -112,8 +157,8 @@ def run_until_bad(
     """Runs a script until a jitted call returns a NaN (or Inf) that a replay explains.
 
     Returns:
-        The number of that call and its autopsy; the number of calls and `None` if there
-        was none.
+        The number of that call and its autopsy, or those of the earlier call that made
+        the Inf which it was given; the number of calls and `None` if there was none.
 
     Raises:
         TargetError: there is no such file, or it raises.
@@ -148,7 +193,7 @@ def run_until_bad(
             f"{path} calls no function made by jax.jit, so nothing was looked at; "
             "call nndiag.autopsy(fn, *args) in it instead"
         )
-    return watch.calls, watch.found
+    return (watch.calls, None) if watch.found is None else watch.found
 
 
 def _where(error: Exception, path: Path) -> str:
@@ -188,6 +233,15 @@ def _is_arrays(value: Any) -> bool:
     return all(
         isinstance(leaf, jax.Array | float | int | complex) or hasattr(leaf, "dtype")
         for leaf in jax.tree.leaves(value)
+    )
+
+
+def _holds(values: Any, bad: Callable[[Any], Any]) -> bool:
+    """Whether a floating array among the leaves has a bad element."""
+    return any(
+        bool(bad(leaf).any())
+        for leaf in jax.tree.leaves(values)
+        if _is_arrays(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
     )
 
 

@@ -16,7 +16,7 @@ from nndiag.replay.causes import (
     overflow,
     poles,
 )
-from nndiag.replay.causes.cause import Cause
+from nndiag.replay.causes.cause import Cause, Place
 from nndiag.replay.causes.evidence import Evidence, is_inexact
 from nndiag.replay.rewriting import Change, rewrite
 
@@ -59,24 +59,28 @@ def explain(birth: Birth, *, reaches_output: bool) -> tuple[str, str]:
 
 def _rewrite(birth: Birth, cause: Cause) -> str:
     """The user's statement, rewritten; that of the origin if only it can be."""
-    places = [birth] if birth.origin is None else [birth, birth.origin]
+    places = list(map(_place, filter(None, (birth, birth.origin))))
     for place in places:
         for change in cause.patterns:
             if found := _at(place, change, birth, around=True):
                 return found
+    place = cause.place or places[-1 if cause.elsewhere else 0]
     for change in cause.changes:
-        if found := _at(places[-1] if cause.elsewhere else birth, change, birth):
+        if found := _at(place, change, birth):
             return found
     return ""
 
 
-def _at(place: Birth, change: Change, birth: Birth, *, around: bool = False) -> str:
+def _place(birth: Birth) -> Place:
+    return Place(birth.location.file, birth.location.line, birth.column)
+
+
+def _at(place: Place, change: Change, birth: Birth, *, around: bool = False) -> str:
     """The rewrite of one line; where it is another than the birth's, that is said."""
-    file, line = place.location.file, place.location.line
-    found = rewrite(file, line, place.column, change, around=around)
-    if not found or (file, line) == (birth.location.file, birth.location.line):
+    found = rewrite(*place, change, around=around)
+    if not found or place[:2] == _place(birth)[:2]:
         return found
-    return f"# line {line} of {Path(file).name}\n{found}"
+    return f"# line {place.line} of {Path(place.file).name}\n{found}"
 
 
 def _without_order(cause: Cause) -> Cause:

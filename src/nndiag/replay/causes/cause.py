@@ -7,6 +7,20 @@ from typing import NamedTuple
 from nndiag.replay.rewriting import Change
 
 
+class Place(NamedTuple):
+    """Where an expression stands.
+
+    Attributes:
+        file: as in `Location`.
+        line: from 1.
+        column: from 1, 0 if unknown.
+    """
+
+    file: str
+    line: int
+    column: int
+
+
 class Cause(NamedTuple):
     """Why an equation made a NaN or Inf.
 
@@ -16,6 +30,7 @@ class Cause(NamedTuple):
         changes: rewrites of the very expression, tried next.
         advice: what to do where none of them applies.
         elsewhere: whether `changes` are for the line of the origin.
+        place: what `changes` are for, if it is neither the birth nor its origin.
     """
 
     text: str
@@ -23,6 +38,7 @@ class Cause(NamedTuple):
     changes: tuple[Change, ...] = ()
     advice: str = ""
     elsewhere: bool = False
+    place: Place | None = None
 
 
 _TINY = {"float16": "6.2e-05", "float64": "1e-300", "complex128": "1e-300"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nndiag.replay.causes import changes, constants, overflow, patterns, poles
+from nndiag.replay.causes import changes, constants, floors, overflow, patterns, poles
 from nndiag.replay.causes.cause import Cause
 from nndiag.replay.causes.evidence import Evidence, number, term
 from nndiag.replay.causes.patterns import EXPONENTIALS
@@ -43,6 +43,8 @@ def _zero_by_zero(evidence: Evidence) -> Cause | None:
     for cause in (_few_elements, _no_elements, _equal_elements, _zero_vector):
         if found := cause(evidence):
             return found
+    if floor := floors.find(evidence, 1, "0 / 0 is NaN"):
+        return floor
     return Cause(
         "0 / 0 is NaN",
         patterns=EXPONENTIALS,
@@ -157,4 +159,5 @@ def _because(text: str, evidence: Evidence) -> Cause:
         changes=first.changes if first else (),
         advice=first.advice if first else "look at what made the Inf",
         elsewhere=True,
+        place=first.place if first else None,
     )

@@ -91,8 +91,10 @@ def _cast(evidence: Evidence) -> Cause | None:
         f"the cast of {value} from {before} to {dtype} overflows: the largest {dtype} "
         f"is {number(evidence.largest)}"
     )
+    if _is_gradient(evidence):
+        return _gradient(text)
     return Cause(
-        text + _loss_scale(evidence),
+        text,
         changes=(changes.half_as_bfloat16,),
         advice=f"keep it in {before}, or cast to bfloat16, which has the range of "
         "float32",
@@ -161,20 +163,25 @@ def _too_large(text: str, evidence: Evidence) -> Cause:
 
 
 def _half_precision(text: str, evidence: Evidence) -> Cause:
+    if _is_gradient(evidence):
+        return _gradient(text)
     return Cause(
-        text + _loss_scale(evidence),
+        text,
         changes=changes.IN_FLOAT32,
         advice="compute this in float32 or bfloat16 and cast the result back",
     )
 
 
-def _loss_scale(evidence: Evidence) -> str:
-    """What else is to be known of a gradient that overflows in half precision."""
-    if evidence.birth.direction == "forward" or evidence.dtype not in _HALF:
-        return ""
-    return (
-        "; this is a gradient: if the loss is scaled, the scale is too large, so lower "
-        "it and skip such a step"
+def _is_gradient(evidence: Evidence) -> bool:
+    return evidence.birth.direction == "backward" and evidence.dtype in _HALF
+
+
+def _gradient(text: str) -> Cause:
+    """No rewrite: what a line of the forward pass gives back is cast to its dtype."""
+    return Cause(
+        f"{text}; this is a gradient: if the loss is scaled, the scale is too large",
+        advice="lower the loss scale and skip a step whose gradients are not finite, "
+        "as a dynamic loss scale does, or compute this in float32 or bfloat16",
     )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-from nndiag.replay.causes import changes, constants
+import jax.numpy as jnp
+
+from nndiag.replay.causes import changes, constants, floors
 from nndiag.replay.causes.cause import Cause, tiny
 from nndiag.replay.causes.evidence import Evidence, Made, number, term
 from nndiag.replay.causes.patterns import EXPONENTIALS
@@ -84,10 +86,13 @@ def cause_of_slope(name: str, evidence: Evidence) -> Cause:
             changes=(changes.bounded(("log",), tiny(dtype)), changes.safe_divisor),
             advice="keep the argument of log above 0, or use jax.nn.log_softmax",
         )
-    return Cause(
+    text = (
         "the derivative of 1 / x, −1 / x², is Inf at x = "
-        f"{evidence.written(0)} in {dtype}",
-        changes=(changes.safe_divisor,),
+        f"{evidence.written(0)}{_square(evidence)}"
+    )
+    return floors.find(evidence, 0, text) or Cause(
+        text,
+        changes=(changes.safe_divisor,) if evidence.value(0) == 0 else (),
         advice="keep the divisor away from 0",
     )
 
@@ -107,6 +112,10 @@ def _logarithm(evidence: Evidence) -> Cause | None:
             changes=(changes.bounded((name,), low),),
             advice="use jax.nn.log_softmax on the logits",
         )
+    if floor := floors.find(
+        evidence, 0, text, what="its argument", among=floors.SCALES
+    ):
+        return floor
     if name == "log1p":
         return Cause(text, advice="keep the argument of log1p above −1")
     return Cause(
@@ -128,6 +137,8 @@ def _division(evidence: Evidence) -> Cause | None:
     text = f"{_numerator(evidence)} / 0 is {_result(evidence)}"
     if lost := constants.vanished(evidence, 1, text):
         return lost
+    if floor := floors.find(evidence, 1, text):
+        return floor
     return Cause(
         text,
         changes=(changes.safe_divisor,),
@@ -211,6 +222,19 @@ def _less_one(made: Made | None) -> bool:
 def _is_softmax(division: Made, evidence: Evidence) -> bool:
     top = evidence.make(division.equation.invars[0])
     return top is not None and top.name == "exp"
+
+
+def _square(evidence: Evidence) -> str:
+    """Why −1 / x² is Inf in this dtype, also where it is finite on paper."""
+    x, limits = evidence.value(0), jnp.finfo(evidence.dtype)
+    smallest = float(limits.smallest_normal)
+    on_paper = x * x * float(limits.max) >= 1
+    if on_paper and x * x < smallest:
+        return (
+            f": x² is below {number(smallest, 2)}, the smallest normal number of "
+            f"{evidence.dtype}, and counts as 0"
+        )
+    return f" in {evidence.dtype}"
 
 
 def _divisor(evidence: Evidence) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+from nndiag import check_grads
 from nndiag.gradcheck.rules import examine_rules
 
 X = np.linspace(-2, 2, 8).astype(np.float32)
@@ -284,3 +285,25 @@ def test_integer_and_several_operands():
     assert rule is not None
     assert rule.line == line_of(backward)
     assert "with respect to table" in rule.explanation
+
+
+def test_a_rule_that_rounds_to_few_digits_is_wrong_and_a_saturated_one_is_not():
+    def rounded(dtype):
+        @jax.custom_vjp
+        def sine(x):
+            return jnp.sin(x)
+
+        def backward(x, cotangent):
+            return ((cotangent * jnp.cos(x)).astype(dtype).astype(x.dtype),)
+
+        sine.defvjp(lambda x: (sine(x), x), backward)
+        return lambda x: (sine(x) * jnp.arange(1.0, 7.0)).sum()
+
+    x = jnp.linspace(-1.0, 1.0, 6)
+    found = check_grads(rounded(jnp.bfloat16), x)
+    assert found.ok is False
+    assert "rounded to bfloat16 precision" in found.leaves[0].explanation
+    assert found.rule is not None
+    assert found.rule.name == "sine"
+    assert check_grads(rounded(jnp.float32), x).ok
+    assert check_grads(lambda x: jnp.tanh(jax.nn.silu(9 + x)).sum(), x).ok

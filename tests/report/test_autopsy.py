@@ -75,10 +75,11 @@ def test_the_rewrite_may_be_of_the_line_of_the_origin(examples):
     assert (summary(trap).line, summary(trap).instead) == (11, card.rewrite.instead)
 
 
-def test_a_comment_of_another_line_does_not_move_the_rewrite(examples):
+def test_the_rewrite_may_be_of_a_third_line(examples):
     lines = "# line 99 of train.py\ny = 1.0"
     card = tell(dataclasses.replace(examples.backward(), rewrite=lines))
-    assert (card.rewrite.line, card.rewrite.instead) == (12, tuple(lines.split("\n")))
+    assert (card.rewrite.line, card.rewrite.source) == (99, "")
+    assert card.rewrite.instead == ("y = 1.0",)
 
 
 def test_code_to_write_is_printable(softmax):

@@ -32,7 +32,7 @@ class Header:
     Attributes:
         target: the target's import string, ``""`` for a recorded loop.
         command: the command line.
-        seed: of the run's random key.
+        seed: of the run's random key; says nothing of a recorded loop.
         every: one step in `every` was recorded.
         watched: the parts that were watched (``"saturation"``, ``"gradients"``,
             ``"updates"``, ``"overflow"``).
@@ -40,7 +40,7 @@ class Header:
         settings: the target's knobs.
         versions: of python, jax, jaxlib, numpy, nndiag.
         device: platform and name of the device, such as ``"cpu"``.
-        git: revision of the source around the target, ``""`` if there is none.
+        git: revision of the repository that holds the program, ``""`` if none does.
         started: UTC, ISO 8601.
     """
 

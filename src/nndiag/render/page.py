@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from nndiag.render import theme
 from nndiag.render.figures import inline
 from nndiag.report.blocks import Report
 from nndiag.report.picture import Picture
+
+_BACKTICKS = re.compile("`([^`]+)`")
 
 
 def html(report: Report) -> str:
@@ -32,6 +35,7 @@ def html(report: Report) -> str:
             dark=theme.DARK,
             words=theme.WORDS,
             inline=_picture,
+            code=_code,
         )
     )
 
@@ -39,6 +43,11 @@ def html(report: Report) -> str:
 def _picture(picture: Picture) -> Markup:
     # Matplotlib has escaped the names in it
     return Markup(inline(picture))
+
+
+def _code(text: str) -> Markup:
+    """Escaped, with what stands between backticks as code."""
+    return Markup(_BACKTICKS.sub(r"<code>\1</code>", str(escape(text))))
 
 
 @cache

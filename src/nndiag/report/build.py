@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from nndiag.records import Finding, Run, Severity
+import numpy as np
+
+from nndiag.records import Finding, Floats, Run, Severity
 from nndiag.report.autopsy import tell
 from nndiag.report.blocks import (
     Block,
@@ -110,7 +112,7 @@ def _facts(run: Run) -> Iterable[tuple[str, str]]:
     yield "Status", _ENDED[run.status]
     yield "Time", duration(run.seconds)
     if len(run.loss):
-        yield "Loss", f"{number(run.loss[0])} → {number(run.loss[-1])}"
+        yield "Loss", _loss(run.loss)
     for name, (_, values) in run.evaluations.items():
         if len(values):
             share = "accuracy" in name and 0 <= values[-1] <= 1
@@ -118,12 +120,20 @@ def _facts(run: Run) -> Iterable[tuple[str, str]]:
             yield evaluation(name).capitalize(), text
     optional = (
         ("Device", header.device),
-        ("Seed", str(header.seed)),
+        # of a recorded loop, which has no target, nobody told the seed
+        ("Seed", str(header.seed) if header.target else ""),
         ("Started", header.started[:16].replace("T", " ")),
         ("Source revision", header.git[:12]),
         ("Command", header.command),
     )
     yield from ((name, printable(text)) for name, text in optional if text)
+
+
+def _loss(loss: Floats) -> str:
+    """The first and the last loss."""
+    if not np.isfinite(loss).any():
+        return f"{number(loss[0])} from the first step on"
+    return f"{number(loss[0])} → {number(loss[-1])}"
 
 
 def _key_values(items: Iterable[tuple[str, object]]) -> tuple[KeyValues, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 from nndiag.records import Finding, Run
 from nndiag.report.blocks import Level, Verdict
 from nndiag.report.units import count, printable
+from nndiag.rules import autopsied
 from nndiag.rules.measures import learned, loss_levels
 
 _ORDER: tuple[Level, ...] = ("error", "warning", "info")
@@ -24,14 +25,20 @@ def judge(run: Run, findings: Sequence[Finding]) -> Verdict:
         if found:
             more = len(found) - 1
             rest = f" ({count(more, f'more {level}')} below)" if more else ""
-            opening = _opening(run, level)
-            return Verdict(level, f"{opening}: {_continued(found[0].title)}{rest}")
+            return Verdict(level, f"{_sentence(run, found[0])}{rest}")
     if not len(run.steps) and not len(run.recorded):
         return Verdict("info", "Not judged: no step was recorded.")
     if not any(np.isfinite(series).any() for series in run.readings.values()):
         return Verdict("info", "Not judged: no step has readings.")
     watched = count(len(run.recorded), "recorded step")
     return Verdict("healthy", f"Healthy: no problem found in {watched}.")
+
+
+def _sentence(run: Run, finding: Finding) -> str:
+    if finding.severity == "error" and finding.autopsy is not None:
+        story = printable(autopsied.story(finding.autopsy))
+        return f"This run broke down at step {finding.first_step:,}: {story}."
+    return f"{_opening(run, finding.severity)}: {_continued(finding.title)}"
 
 
 def _opening(run: Run, level: Level) -> str:

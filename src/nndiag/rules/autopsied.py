@@ -159,7 +159,7 @@ def instead(autopsy: Autopsy) -> tuple[Autopsy, tuple[str, ...]]:
         return origin, tuple(rest)
     other = replace(
         autopsy,
-        file=str(PurePath(autopsy.file).parent / comment[2]),
+        file=autopsy.file if PurePath(autopsy.file).name == comment[2] else comment[2],
         line=line,
         column=0,
         source="",

@@ -64,6 +64,8 @@ def arrange(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 
     A cause is at least as severe as what it explains. Ranked by severity, then by
     confidence, then by code and first step: the order of the input does not matter.
+    What ended the run, where its replay found the equation, stands before all else:
+    what may have led there follows it.
 
     Returns:
         The root causes, each with its symptoms, ranked likewise.
@@ -89,6 +91,8 @@ def _parent(
 ) -> int | None:
     """The finding that explains this one, unless it is itself explained by it."""
     symptom = findings[index]
+    if _is_found(symptom):
+        return None
     for code, explained, when in EXPLAINS:
         if explained != symptom.code:
             continue
@@ -102,6 +106,11 @@ def _parent(
     return None
 
 
+def _is_found(finding: Finding) -> bool:
+    """Whether it is a fault of which a replay shows the equation."""
+    return finding.severity == "error" and finding.autopsy is not None
+
+
 def _chain(index: int, parents: dict[int, int]) -> Iterator[int]:
     """A finding, its cause, the cause of that, and so on."""
     yield index
@@ -113,9 +122,10 @@ def _ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=_rank))
 
 
-def _rank(finding: Finding) -> tuple[int, float, str, int, str]:
+def _rank(finding: Finding) -> tuple[int, bool, float, str, int, str]:
     return (
         _SEVEREST.index(finding.severity),
+        not _is_found(finding),
         -finding.confidence,
         finding.code,
         finding.first_step,

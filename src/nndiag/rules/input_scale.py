@@ -23,7 +23,8 @@ It is told as information if the loss fell by half or more all the same.
 ## What to do
 
 Divide pixels by 255, once; bring other features to mean 0 and standard deviation 1
-with the statistics of the training set.
+with the statistics of the training set. The finding names the mean and the standard
+deviation of all features together; features of different scales need their own.
 
 ## Known limits
 
@@ -48,6 +49,11 @@ from nndiag.rules.thresholds import INPUT_LARGE, INPUT_SMALL
 from nndiag.rules.words import number
 
 _SOURCE = "LeCun et al., Efficient BackProp (1998): unit variance"
+
+_STANDARDISE = (
+    "Subtract the mean of each input and divide by its standard deviation, both of the "
+    "training set."
+)
 
 
 def examine(run: Run) -> Iterator[Finding]:
@@ -84,7 +90,6 @@ def _large(run: Run, site: Site, size: Floats) -> Finding:
     held = size > INPUT_LARGE
     pixels = 200 <= largest <= 255
     first, last = span(run, held)
-    divide = "Divide the pixels by 255." if pixels else "Divide the inputs by their std"
     return Finding(
         code="ND701",
         name="input_scale",
@@ -108,13 +113,17 @@ def _large(run: Run, site: Site, size: Floats) -> Finding:
         if pixels
         else "The inputs are not scaled to the unit variance that initialisations "
         "are made for.",
-        remedies=(
-            divide if pixels else f"{divide}, {number(typical)} or so.",
-            "Bring the inputs to mean 0 and standard deviation 1, with the statistics "
-            "of the training set.",
-        ),
+        remedies=("Divide the pixels by 255.", _STANDARDISE)
+        if pixels
+        else (f"{_STANDARDISE[:-1]}{_statistics(run, site)}.",),
         picture="distribution",
     )
+
+
+def _statistics(run: Run, site: Site) -> str:
+    """Mean and standard deviation of an input, as the end of a sentence."""
+    mean, std = (median(run.series("value", q, site)) for q in ("mean", "std"))
+    return f": together they have mean {number(mean)} and std {number(std)}"
 
 
 def _small(run: Run, site: Site, largest: Floats) -> Finding:
@@ -148,8 +157,7 @@ def _small(run: Run, site: Site, largest: Floats) -> Finding:
             "Divide by 255 only once."
             if twice
             else "Divide the inputs by their standard deviation.",
-            "Bring the inputs to mean 0 and standard deviation 1, with the statistics "
-            "of the training set.",
+            _STANDARDISE,
         ),
         picture="distribution",
     )

@@ -110,6 +110,17 @@ def learned_well(run: Run) -> bool:
     return learned(run, LEARNED_WELL)
 
 
+def recovered(run: Run) -> bool:
+    """Whether the run got over recorded steps that were not finite.
+
+    The loss was finite throughout, and the last recorded step is: so does dynamic loss
+    scaling, which skips a step whose gradient overflows.
+    """
+    if run.finite.all() or not run.finite[-1]:
+        return False
+    return bool(np.isfinite(run.loss).all())
+
+
 def weights(run: Run) -> tuple[Site, ...]:
     """Parameters of two axes or more; all parameters if there is no such one.
 

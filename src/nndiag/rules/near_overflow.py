@@ -38,7 +38,8 @@ overflows in float16; lower the loss scale if only gradients are close.
 
 What happens inside an activation function, a `custom_jvp` or a `custom_vjp` is not
 seen. A run that overflows within five recorded steps has no pace. Dynamic loss scaling
-drives float16 gradients to the edge on purpose.
+drives float16 gradients to the edge on purpose: where the run got over gradients that
+were not finite, this is told as information.
 
 ## References
 
@@ -56,7 +57,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nndiag.records import Evidence, Finding, Floats, Integers, Role, Run, Site
-from nndiag.rules.measures import certainty, tenth
+from nndiag.rules.measures import certainty, recovered, tenth
 from nndiag.rules.thresholds import HEADROOM, HEADROOM_CLOSING, HEADROOM_SOON
 from nndiag.rules.words import name, number
 
@@ -111,7 +112,7 @@ def examine(run: Run) -> Iterator[Finding]:
     ]
     if not near:
         return
-    worst = min(near, key=lambda approach: approach.least)
+    worst = min(near, key=lambda a: (_is_sought(run, a), a.least))
     yield _finding(run, worst, tuple(dict.fromkeys(a.site for a in near)))
 
 
@@ -130,6 +131,20 @@ def headroom(run: Run, role: Role, site: Site) -> Floats:
     usable = np.isfinite(largest) & (largest > 0)
     bits[usable] = RANGE.get(site.dtype, np.nan) - np.log2(largest[usable])
     return bits
+
+
+def narrow(site: Site) -> bool:
+    """Whether the type has fewer than the 8 bits of exponent of float32."""
+    return RANGE.get(site.dtype, math.inf) < RANGE["bfloat16"]
+
+
+def _is_sought(run: Run, approach: _Approach) -> bool:
+    """Whether a loss scale drives a gradient there, and bad steps are skipped."""
+    return recovered(run) and _is_backward(approach) and narrow(approach.site)
+
+
+def _is_backward(approach: _Approach) -> bool:
+    return approach.role in ("cotangent", "gradient")
 
 
 def _approach(run: Run, role: Role, site: Site) -> _Approach | None:
@@ -181,7 +196,7 @@ def _finding(run: Run, worst: _Approach, sites: tuple[Site, ...]) -> Finding:
         code="ND402",
         name="near_overflow",
         title=_title(worst, what),
-        severity="warning",
+        severity="info" if _is_sought(run, worst) else "warning",
         confidence=0.7 if closing else certainty(2 ** (HEADROOM - worst.least)),
         sites=(site, *(other for other in sites if other != site)),
         first_step=int(steps[0]),
@@ -268,5 +283,4 @@ def _remedies(worst: _Approach) -> tuple[str, ...]:
         return (_STABLE[site.function], _WIDER if float16 else _GROW)
     if not float16:
         return (_GROW, "Scale the inputs and the initial weights to unit variance.")
-    backward = worst.role in ("cotangent", "gradient")
-    return ("Lower the loss scale.", _WIDER) if backward else (_WIDER, _GROW)
+    return ("Lower the loss scale.", _WIDER) if _is_backward(worst) else (_WIDER, _GROW)

@@ -17,14 +17,16 @@ A NaN spreads: one step later every parameter is NaN, and the rest of the run is
 
 At the first step whose loss, gradients or new parameters are not finite. It is an
 error; if the run recovers and the loss itself was finite throughout, as with dynamic
-loss scaling, it is told as information. An infinity that leaves loss and gradients
+loss scaling, which skips a step whose gradient overflows, it is told as information. An
+infinity that leaves loss and gradients
 finite, such as an attention mask, is not reported.
 
 ## What to do
 
 Look at the place named, and at what leads into it: a logarithm or division at 0, an
 exponential or square beyond the type, a square root whose argument reaches 0 (its
-gradient is infinite). Lower the learning rate if the values grew there.
+gradient is infinite). Lower the learning rate if the values grew there. Nothing, if a
+loss scale is meant to find its size by steps that are skipped.
 
 ## Known limits
 
@@ -45,8 +47,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from nndiag.records import Evidence, Finding, Role, Run, Severity, Site
+from nndiag.records import Evidence, Finding, Role, Run, Site
 from nndiag.rules import autopsied
+from nndiag.rules.measures import recovered
+from nndiag.rules.near_overflow import RANGE, narrow
 from nndiag.rules.words import name
 
 _QUANTITIES = ("largest", "norm", "std")
@@ -71,15 +75,15 @@ def examine(run: Run) -> Iterator[Finding]:
     if not bad:
         return
     first = min(bad)
-    what = "The loss" if first in loss_bad else "A gradient or parameter"
+    seen = _origin(run)
+    what = "The loss" if first in loss_bad else _outcome(run, seen)
     value = float(run.loss[run.steps == first][0]) if first in loss_bad else np.nan
     title = f"{what} is {_kind(what, value)} at step {first}"
-    seen = _origin(run)
     finding = Finding(
         code="ND401",
         name="nonfinite_value",
-        title=f"{title}{_place(seen, first)}.",
-        severity=_severity(run),
+        title=f"{title}{_place(seen, first)}{_end(run)}.",
+        severity="info" if recovered(run) else "error",
         confidence=1.0,
         sites=(seen.site,) if seen and seen.site else (),
         first_step=first,
@@ -127,9 +131,16 @@ def _replay(run: Run, step: int, title: str, finding: Finding) -> Finding:
     )
 
 
-def _severity(run: Run) -> Severity:
-    skipped = np.isfinite(run.loss).all() and not run.finite.all()
-    return "info" if skipped and bool(run.finite[-1]) else "error"
+def _outcome(run: Run, seen: _Seen | None) -> str:
+    """What of a step with a finite loss is not."""
+    backward = seen is not None and seen.role in ("cotangent", "gradient")
+    # a parameter that is not finite stays so
+    return "A gradient" if backward and recovered(run) else "A gradient or parameter"
+
+
+def _end(run: Run) -> str:
+    """What became of it, as the end of the title."""
+    return "; the run got over it" if recovered(run) else ""
 
 
 def _kind(what: str, value: float) -> str:
@@ -218,6 +229,12 @@ def _cause(run: Run, seen: _Seen | None) -> str:
             f"was made {seen.place}, by a logarithm or division of 0, or by an "
             "exponential that overflowed."
         )
+    if dtype := _overflowed(run, seen):
+        return (
+            f"A gradient left the range of {dtype}, which ends at "
+            f"2^{RANGE[dtype]:.0f}; the loss and the parameters after it stayed "
+            "finite, as where a loss scale is too large and such steps are skipped."
+        )
     if seen.role in ("cotangent", "gradient"):
         known = _loss(run, step) is not None
         return (
@@ -233,6 +250,18 @@ def _cause(run: Run, seen: _Seen | None) -> str:
     return f"In step {step} all before it in forward order was finite."
 
 
+def _overflowed(run: Run, seen: _Seen | None) -> str:
+    """The narrow type of a gradient that overflowed and was left out, "" of others."""
+    if seen is None or seen.site is None or seen.role not in ("cotangent", "gradient"):
+        return ""
+    return seen.site.dtype if recovered(run) and narrow(seen.site) else ""
+
+
+_SKIPPED = (
+    "Nothing, if the loss scale is meant to find its size by steps that are skipped.",
+    "Otherwise lower the loss scale, or compute this part in float32 or bfloat16.",
+)
+
 _PLACES: dict[str, str] = {
     "loss": "Keep the argument of a logarithm or division there away from 0 (clip it "
     "to 1e-7 or more), or use the stable form (log_softmax, logsumexp).",
@@ -244,6 +273,8 @@ _PLACES: dict[str, str] = {
 
 
 def _remedies(run: Run, first: int, seen: _Seen | None) -> tuple[str, ...]:
+    if _overflowed(run, seen):
+        return _SKIPPED
     backward = seen is not None and seen.role in ("cotangent", "gradient")
     at_loss = seen is not None and seen.role == "loss"
     remedies = [_PLACES["loss" if at_loss else "backward" if backward else "forward"]]

@@ -108,6 +108,7 @@ def _finding(run: Run, onset: Onset, sites: tuple[Site, ...]) -> Finding:
     column = int(np.searchsorted(run.recorded, at))
     most, flat = median(saturation[:, column]), median(slope[:, column])
     where = places(run, sites)
+    among = ", median of layers" if len(sites) > 1 else ""
     since = _SINCE[onset].format(at=at, first=first)
     return Finding(
         code="ND101",
@@ -122,7 +123,7 @@ def _finding(run: Run, onset: Onset, sites: tuple[Site, ...]) -> Finding:
         last_step=last,
         evidence=(
             Evidence(
-                quantity=f"share of elements saturated at step {at}, median of layers",
+                quantity=f"share of elements saturated at step {at}{among}",
                 value=most,
                 threshold=SATURATED_SHARE,
                 source="measured; SageMaker Debugger uses 0.5",

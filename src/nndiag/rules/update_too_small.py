@@ -44,7 +44,9 @@ import numpy as np
 from nndiag.records import Evidence, Finding, Floats, Run
 from nndiag.rules.measures import (
     certainty,
+    guesses,
     learned,
+    loss_levels,
     median,
     settled,
     update_ratios,
@@ -89,8 +91,8 @@ def examine(run: Run) -> Iterator[Finding]:
                 source="TheDeepChecker: 1e-4 to 1e-1; rule of thumb 1e-3",
             ),
         ),
-        cause="Learning rate times gradient is far below the size of the weights, and "
-        "the loss has not fallen.",
+        cause="Learning rate times gradient is far below the size of the weights"
+        f"{_loss(run)}.",
         remedies=(
             f"Raise the learning rate about {number(factor)} times, towards a ratio of "
             "1e-3.",
@@ -99,6 +101,19 @@ def examine(run: Run) -> Iterator[Finding]:
         ),
         picture="update",
     )
+
+
+def _loss(run: Run) -> str:
+    """What the loss did meanwhile, as the end of a sentence; "" if unknown."""
+    early, late = loss_levels(run)
+    if not np.isfinite(run.loss).all() or np.isnan(early):
+        return ""
+    if late >= early:
+        return ", and the loss has not fallen"
+    levels = f"from {early:.4g} to {late:.4g}"
+    if guesses(run, late):
+        return f", and the loss has fallen {levels}, what a guess costs"
+    return f", and the loss has hardly fallen, {levels}"
 
 
 def _rises(ratios: Floats) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from nndiag.errors import TargetError
@@ -68,11 +69,13 @@ def target(
         loss: ``loss(params, batch) -> scalar``, with a batch of the structure of
             `data`.
         optimizer: from optax.
-        data: a pytree of arrays of equal length, such as ``(x, y)``.
+        data: all examples, not a function that makes them: a pytree of arrays with the
+            examples along the first axis, such as ``(x, y)``.
         batch_size: rows per step.
 
     Raises:
-        TargetError: the arrays differ in length, or hold less than one batch.
+        TargetError: `data` is no such arrays, or they differ in length, or hold less
+            than one batch.
 
     Example:
         >>> built = target(
@@ -85,7 +88,15 @@ def target(
         >>> jax.tree.map(jnp.shape, built.epoch(jax.random.key(0)))
         ((2, 4, 3), (2, 4))
     """
-    lengths = {len(leaf) for leaf in jax.tree.leaves(data)}
+    leaves = jax.tree.leaves(data)
+    odd = [leaf for leaf in leaves if not np.shape(leaf)]
+    if odd or not leaves:
+        what = f"holds a {type(odd[0]).__name__}" if odd else "is empty"
+        raise TargetError(
+            f"data {what}; it must be arrays with the examples along the first axis, "
+            "such as (x, y)"
+        )
+    lengths = {len(leaf) for leaf in leaves}
     if len(lengths) != 1:
         raise TargetError(f"the arrays of data differ in length: {sorted(lengths)}")
     if batch_size < 1 or min(lengths) < batch_size:

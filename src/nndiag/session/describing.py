@@ -39,7 +39,7 @@ def describe(
         settings=_plain(settings),
         versions=_versions(),
         device=_device(),
-        git=_revision(),
+        git=_revision(_program(name)),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -72,12 +72,22 @@ def _device() -> str:
     return kind if len(devices) == 1 else f"{len(devices)} × {kind}"
 
 
-def _revision() -> str:
-    """Git revision of the working directory, with "+" if it has changes."""
+def _program(name: str) -> str | None:
+    """The file of a target, given by its import string, or of the script that runs."""
+    place = name.partition(":")[0] or "__main__"
+    module = Path(place).stem if place.endswith(".py") else place
+    return getattr(sys.modules.get(module), "__file__", None)
+
+
+def _revision(program: str | None) -> str:
+    """Git revision of the source around a file, with "+" if it has changes."""
+    if program is None:
+        return ""
 
     def git(*arguments: str) -> str:
         return subprocess.run(
             ["git", *arguments],
+            cwd=Path(program).absolute().parent,
             capture_output=True,
             text=True,
             timeout=5,

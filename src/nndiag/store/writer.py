@@ -91,7 +91,7 @@ class Writer:
         self.lost = None
         self._connection: sqlite3.Connection | None = connection
         self._stopped = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._sites: dict[str, int] = {}
         self._samples = Samples()
         self._uncommitted_steps = 0
@@ -122,15 +122,18 @@ class Writer:
             if self._uncommitted_steps >= _COMMIT_STEPS:
                 self._commit(connection)
 
-        self._attempt(f"step {step}", insert_loss)
-        if metrics:
-            self._attempt(f"the metrics of step {step}", insert_metrics)
-        if readings is not None:
-            self._attempt(
-                f"the readings of step {step}",
-                lambda connection: self._insert_readings(connection, step, readings),
-            )
-        self._attempt(f"step {step}", count)
+        with self._lock:  # no commit in between: a step is there whole or not at all
+            self._attempt(f"step {step}", insert_loss)
+            if metrics:
+                self._attempt(f"the metrics of step {step}", insert_metrics)
+            if readings is not None:
+                self._attempt(
+                    f"the readings of step {step}",
+                    lambda connection: self._insert_readings(
+                        connection, step, readings
+                    ),
+                )
+            self._attempt(f"step {step}", count)
 
     def evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
         """Store held-out metrics, measured after `step`."""

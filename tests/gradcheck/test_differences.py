@@ -74,3 +74,8 @@ def test_noise_is_measured_and_kept_within_the_bound():
     assert abs(slope.value - math.cos(0.5)) <= slope.bound
     assert 3e-7 < slope.noise < 1e-5
     assert 1e-7 < slope.bound < 1e-2
+
+
+def test_a_large_number_in_the_function_is_seen_as_noise():
+    slope = slope_of(lambda x: (x + 1e4) ** 2 - 1e8, 0.3)
+    assert abs(slope.value - 2e4 - 0.6) <= slope.bound < 100

@@ -17,6 +17,7 @@ from nndiag.gradcheck.asking import (
     require_known,
     selected_arguments,
 )
+from nndiag.gradcheck.complexstep import complex_step
 from nndiag.gradcheck.curvature import Curvature, check_hessian
 from nndiag.gradcheck.digits import with_lost_digits
 from nndiag.gradcheck.duality import compare_modes
@@ -50,11 +51,12 @@ def check_grads(
     """Holds a gradient against differences, leaf by leaf, down to the wrong element.
 
     The function is traced in its own dtypes and evaluated in float64, so its random
-    numbers, casts and tolerances are those that run; derivatives are central
-    differences with steps chosen, and errors bounded, by measurement. A gradient is
-    called wrong only where it differs from them by more than that bound and the
-    rounding of its own arithmetic, measured as well, at this point and at points near
-    it; what a kink, a jump or a `stop_gradient` explains is *undecided*.
+    numbers, casts and tolerances are those that run. Derivatives are central
+    differences with steps chosen, and errors bounded, by measurement; where the
+    function is analytic a complex step gives their last digits. A gradient is called
+    wrong only where it differs from them by more than that bound and the rounding of
+    its own arithmetic, measured as well, at this point and at points near it; what a
+    kink, a jump or a `stop_gradient` explains is *undecided*.
 
     For complex arguments the gradient is JAX's: of a real f by z = x + iy,
     ∂f/∂x − i·∂f/∂y.
@@ -140,7 +142,9 @@ class _Check:
     def run(self) -> GradCheck:
         """All evidence, gathered."""
         program, point = self.program, self.point
-        examiner = Examiner(program, self.given, self.autodiff, point.vector)
+        examiner = Examiner(
+            program, self.given, self.autodiff, point.vector, complex_step(program)
+        )
         judge = Judge(
             examiner,
             functools.partial(self._hint, examiner),

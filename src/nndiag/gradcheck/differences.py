@@ -20,12 +20,14 @@ from nndiag.gradcheck.point import Vector
 
 _RATIO = 8.0
 _STEPS = 8
-_POINTS = 2 * _STEPS
+PLACES: Vector = np.arange(2 * _STEPS, dtype=np.float64) - _STEPS
+"""Of the points at which noise is measured, equally spaced around 0."""
 _POWERS: Vector = np.asarray(_RATIO ** -np.arange(_STEPS), np.float64)
 _COARSEST = 2.0**-2
 _FINEST = 2.0**-48
 _LARGEST = 2.0**4
 _NOISE_ORDERS = (3, 4, 5)
+_WIDENING = 2.0**8
 
 Along = Callable[[Vector, Vector], Vector]
 
@@ -41,6 +43,7 @@ class Slope:
             as far as noise lets one see.
         step: the one that was chosen.
         noise: of the function, η.
+        sharpened: whether a complex step gave the last digits.
     """
 
     value: float
@@ -48,6 +51,7 @@ class Slope:
     jump: float
     step: float
     noise: float
+    sharpened: bool = False
 
 
 def measure(
@@ -84,31 +88,41 @@ def measure(
 def function_noise(
     along: Along, base: float, direction: Vector, spacing: float
 ) -> float:
-    """Noise of a function, from differences of high order at equally spaced points.
-
-    A smooth part of f vanishes from differences of order k; independent errors of
-    standard deviation η leave √((2k)!/k!²)·η of themselves (Moré and Wild, "Estimating
-    computational noise", SIAM J. Sci. Comput. 33, 2011).
+    """Noise of a function near a point, at least half a unit in the last place.
 
     Args:
         along: values of the function at given steps along a direction.
         base: the value at step 0.
         direction: the direction.
-        spacing: of the points.
+        spacing: of the points; larger if most of them lie on one step of a staircase,
+            as rounding makes where the function adds a large number.
+    """
+    widest = spacing * _WIDENING**3
+    values = along(direction, spacing * PLACES)
+    while np.mean(np.diff(values) == 0) > 0.5 and spacing < widest:
+        spacing *= _WIDENING
+        values = along(direction, spacing * PLACES)
+    found = noise_among(values)
+    return max(found, abs(base) * 2.0**-53, 2.0**-1000)
+
+
+def noise_among(values: Vector) -> float:
+    """Noise of a function, from its values at `PLACES` times a spacing.
+
+    A smooth part of f vanishes from differences of order k; independent errors of
+    standard deviation η leave √((2k)!/k!²)·η of themselves (Moré and Wild, "Estimating
+    computational noise", SIAM J. Sci. Comput. 33, 2011).
 
     Returns:
-        Three times the largest η over orders 3 to 5, at least half a unit in the last
-        place of `base`.
+        Three times the largest η over orders 3 to 5.
     """
-    places = np.arange(_POINTS, dtype=np.float64) - _POINTS // 2
-    values = along(direction, spacing * places)
     if not np.isfinite(values).all():
         return math.inf
     levels = [0.0]
     for order in _NOISE_ORDERS:
         gain = math.factorial(2 * order) / math.factorial(order) ** 2
         levels.append(float(np.sqrt(np.mean(np.diff(values, order) ** 2) / gain)))
-    return max(3 * max(levels), abs(base) * 2.0**-53, 2.0**-1000)
+    return 3 * max(levels)
 
 
 class _Table:

@@ -13,7 +13,7 @@ from nndiag.errors import ProgramError
 from nndiag.gradcheck.gradients import Gradient
 from nndiag.gradcheck.point import Vector, silent
 from nndiag.gradcheck.program import Program
-from nndiag.jaxprs import compat, widening
+from nndiag.jaxprs import compat, precision, widening
 from nndiag.jaxprs.widening import Reading
 from nndiag.records import Duality
 
@@ -78,7 +78,7 @@ class _Forward:
             return jax.jvp(program.scalar, primals, tangents)[1]
 
         self._jaxpr = silent(program.trace(push, *arrays, *arrays))
-        self.eps = widening.arithmetic(self._jaxpr)
+        self.eps = precision.arithmetic(self._jaxpr)
 
     @functools.cached_property
     def _compiled(self) -> Any:

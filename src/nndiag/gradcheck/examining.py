@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nndiag.gradcheck.complexstep import ComplexStep
 from nndiag.gradcheck.differences import Slope, function_noise, measure
 from nndiag.gradcheck.given import Given
 from nndiag.gradcheck.gradients import Gradient
@@ -88,7 +89,9 @@ class Examiner:
         given: Given,
         autodiff: Gradient | None,
         vector: Vector,
+        complex_step: ComplexStep | None = None,
     ) -> None:
+        self._complex_step = complex_step
         self.program, self.given, self.vector = program, given, vector
         self._autodiff = autodiff
         values = given.at(vector)
@@ -140,6 +143,8 @@ class Examiner:
         """The comparison along a direction whose entries are of the order of 1."""
         scale = self.program.point.scale(leaf)
         slope = measure(self._along, self.base, direction, scale, self.noise(leaf))
+        if self._complex_step is not None:
+            slope = self._complex_step.sharpened(slope, self.vector, direction, scale)
         product = self.gradient * direction
         typical = float(np.linalg.norm(product))
         compared = Comparison(
@@ -182,4 +187,5 @@ class Examiner:
             moved[leaf.start : leaf.stop] += (
                 size * signs * random.uniform(0.5, 1, leaf.size)
             )
-        return Examiner(self.program, self.given, self._autodiff, point.rounded(moved))
+        vector, step = point.rounded(moved), self._complex_step
+        return Examiner(self.program, self.given, self._autodiff, vector, step)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nndiag.gradcheck.point import Point, Vector
-from nndiag.jaxprs import compat, widening
+from nndiag.jaxprs import compat, precision, widening
 from nndiag.jaxprs.widening import Reading
 
 _EPS = 2.0**-52
@@ -29,7 +29,7 @@ class Gradient:
     """
 
     def __init__(self, point: Point, jaxpr: Any) -> None:
-        self.eps = widening.arithmetic(jaxpr)
+        self.eps = precision.arithmetic(jaxpr)
         self._constants = tuple(compat.constants(jaxpr))
         inputs = len(compat.open_jaxpr(jaxpr).invars)
 

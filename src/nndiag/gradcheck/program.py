@@ -15,7 +15,7 @@ import numpy as np
 
 from nndiag.errors import ProgramError
 from nndiag.gradcheck.point import Point, Vector, silent
-from nndiag.jaxprs import compat, widening
+from nndiag.jaxprs import compat, precision, widening
 
 _HERE = str(Path(__file__).parents[1])
 _JAX = str(Path(inspect.getfile(jax)).parent)
@@ -117,7 +117,7 @@ class Program:
     def is_opaque(self) -> bool:
         """Whether a part of it could not be evaluated in float64."""
         return any(
-            equation.primitive.name in widening.OPAQUE
+            equation.primitive.name in precision.OPAQUE
             and any(
                 jnp.issubdtype(getattr(v.aval, "dtype", np.int32), jnp.inexact)
                 for v in equation.invars
@@ -151,13 +151,24 @@ class Program:
 
     @functools.cached_property
     def _along(self) -> Any:
+        return self.compiled(lambda vector, _, constants: self.at(vector, constants))
+
+    def compiled(self, measure: Callable[[Any, Any, Any], Any]) -> Any:
+        """`measure` at many points of a line at once, as far as memory allows.
+
+        Args:
+            measure: a number, from a point, the direction and the constants.
+
+        Returns:
+            A compiled function of a point, a direction, steps and the constants.
+        """
         elements = sum(_size(v) for e in self.equations for v in e.outvars)
         elements += self.point.vector.size
         together = int(np.clip(_ROOM // elements, 1, _TOGETHER))
 
         def along(vector: Any, direction: Any, steps: Any, constants: Any) -> Any:
             def one(step: Any) -> Any:
-                return self.at(vector + step * direction, constants)
+                return measure(vector + step * direction, direction, constants)
 
             if self.is_opaque:
                 # A callback need not know how to be mapped.

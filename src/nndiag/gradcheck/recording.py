@@ -10,7 +10,7 @@ import numpy as np
 from nndiag.gradcheck.examining import Comparison, Examiner
 from nndiag.gradcheck.point import Leaf, Vector
 from nndiag.records import Coordinate, LeafCheck
-from nndiag.records.gradcheck import Correctness
+from nndiag.records.gradcheck import Correctness, Method
 
 _MOST = 16
 
@@ -37,6 +37,13 @@ class Evidence:
         rows = [(n, c) for n, c in self.single.items() if c.is_wrong]
         rows.sort(key=lambda row: -abs(row[1].error))
         return dict(rows)
+
+    @property
+    def method(self) -> Method:
+        """How all slopes were measured."""
+        compared = [*(c for _, c in self.whole), *self.single.values()]
+        sharp = bool(compared) and all(c.slope.sharpened for c in compared)
+        return "complex step" if sharp else "differences"
 
 
 def record(
@@ -92,6 +99,7 @@ def record(
         else (),
         kinks=tuple(leaf.index(n) for n in evidence.kinks[:_MOST]),
         errors=_errors(examiner, leaf, evidence, trusted),
+        method=evidence.method,
     )
 
 

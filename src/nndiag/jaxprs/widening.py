@@ -8,6 +8,7 @@ that one.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,27 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nndiag.jaxprs import blurring, compat
+from nndiag.jaxprs import blurring, compat, stepping
+from nndiag.jaxprs.precision import OPAQUE, wide, widen
 from nndiag.jaxprs.primitives import WRAPPINGS
-
-OPAQUE = frozenset(
-    [
-        "pallas_call",
-        "ffi_call",
-        "pure_callback",
-        "io_callback",
-        "shard_map",
-        "custom_partitioning",
-        "custom_linear_solve",
-        "call_hi_primitive",
-        "tpu_custom_call",
-        "bitcast_convert_type",
-        "reduce",
-        "reduce_window",
-        "rng_uniform",
-    ]
-)
-"""Primitives evaluated in the dtypes they were traced in."""
 
 Observer = Callable[[Any, Sequence[Any]], Any]
 
@@ -55,6 +38,8 @@ class Reading(NamedTuple):
         observe: sees each equation and its operands and returns a vector, `None` if
             it has nothing to say; the vectors are added up over the run.
         width: length of these vectors.
+        stepped: whether floats may come as complex numbers x + ih, real parts values
+            and imaginary ones a complex step.
     """
 
     fuzz: Any = None
@@ -62,6 +47,7 @@ class Reading(NamedTuple):
     seed: Any = 0
     observe: Observer | None = None
     width: int = 0
+    stepped: bool = False
 
 
 def evaluate(
@@ -95,36 +81,6 @@ def observed(
 ) -> tuple[list[Any], Any]:
     """The outputs, and the sum of what `observe` returned over all equations."""
     return _run(jaxpr, values, Reading(observe=observe, width=width), constants)
-
-
-def wide(dtype: Any) -> Any:
-    """The dtype in which arrays of `dtype` are held: float64, complex128 or itself."""
-    if jnp.issubdtype(dtype, jnp.complexfloating):
-        return np.dtype(np.complex128)
-    return np.dtype(np.float64) if jnp.issubdtype(dtype, jnp.floating) else dtype
-
-
-def widen(value: Any) -> Any:
-    """A float or complex array in float64 or complex128; others as they are."""
-    dtype = getattr(value, "dtype", None)
-    if dtype is None:
-        value = jnp.asarray(value)
-        dtype = value.dtype
-    target = wide(dtype)
-    return value if target == dtype else jax.lax.convert_element_type(value, target)
-
-
-def arithmetic(jaxpr: Any) -> float:
-    """ε of the coarsest arithmetic in which `evaluate` computes a part of a jaxpr."""
-    found = 2.0**-52
-    for equation in compat.open_jaxpr(jaxpr).eqns:
-        if equation.primitive.name in OPAQUE:
-            dtypes = (getattr(v.aval, "dtype", np.int32) for v in equation.invars)
-            floats = [d for d in dtypes if jnp.issubdtype(d, jnp.inexact)]
-            found = max([found, *(float(jnp.finfo(d).eps) for d in floats)])
-        else:
-            found = max([found, *map(arithmetic, compat.jaxprs_in(equation))])
-    return found
 
 
 def _run(
@@ -175,13 +131,18 @@ def _evaluate(
     if name == "while":
         return _while(equation, operands, reading)
     if name == "cond":
-        branches = [
-            lambda *v, body=body: _run(body, v, reading)
-            for body in equation.params["branches"]
-        ]
+        lift = _lifting(reading, operands[1:])
+
+        def branch(body: Any, *values: Any) -> Any:
+            outputs, seen = _run(body, values, reading)
+            return lift(outputs), seen
+
+        branches = [functools.partial(branch, b) for b in equation.params["branches"]]
         index = jnp.asarray(operands[0], jnp.int32)
         return jax.lax.switch(index, branches, *operands[1:])
     seen = None if reading.observe is None else reading.observe(equation, operands)
+    if reading.stepped and stepping.carries_step(operands):
+        return stepping.outputs(equation, operands, _bound), seen
     if reading.fuzz is None:
         return _bound(equation, operands), seen
     operands = blurring.operands(equation, operands, reading.fuzz, reading.seed)
@@ -238,13 +199,15 @@ def _scan(
     fixed, carried = compat.scan_split(equation)
     constants = operands[:fixed]
     carry = operands[fixed : fixed + carried]
+    lift = _lifting(reading, operands)
 
     def step(state: Any, rows: Any) -> Any:
         held, total = state
         outputs, seen = _run(params["jaxpr"], [*constants, *held, *rows], reading)
-        return (outputs[:carried], total + seen), outputs[carried:]
+        return (lift(outputs[:carried]), total + seen), outputs[carried:]
 
-    start = (_settled(params["jaxpr"], fixed, carry), jnp.zeros(reading.width))
+    settled = lift(_settled(params["jaxpr"], fixed, carry))
+    start = (settled, jnp.zeros(reading.width))
     (last, total), rows = jax.lax.scan(
         step,
         start,
@@ -253,6 +216,13 @@ def _scan(
         reverse=params["reverse"],
     )
     return [*last, *rows], total
+
+
+def _lifting(reading: Reading, operands: Sequence[Any]) -> Callable[[Any], list[Any]]:
+    """What makes floats complex where a step may come in with any of `operands`."""
+    if reading.stepped and stepping.carries_step(operands):
+        return lambda values: [stepping.lifted(value) for value in values]
+    return list
 
 
 def _settled(jaxpr: Any, fixed: int, carry: Sequence[Any]) -> list[Any]:
@@ -279,14 +249,16 @@ def _while(
     params = equation.params
     first, second = params["cond_nconsts"], params["body_nconsts"]
     tests, bodies = operands[:first], operands[first : first + second]
-    carry = _settled(params["body_jaxpr"], second, operands[first + second :])
+    lift = _lifting(reading, operands)
+    carry = lift(_settled(params["body_jaxpr"], second, operands[first + second :]))
+    plain = Reading(stepped=reading.stepped)
 
     def proceed(state: Any) -> Any:
-        return _run(params["cond_jaxpr"], [*tests, *state[0]], Reading())[0][0]
+        return _run(params["cond_jaxpr"], [*tests, *state[0]], plain)[0][0]
 
     def step(state: Any) -> Any:
         held, total = state
         outputs, seen = _run(params["body_jaxpr"], [*bodies, *held], reading)
-        return outputs, total + seen
+        return lift(outputs), total + seen
 
     return jax.lax.while_loop(proceed, step, (carry, jnp.zeros(reading.width)))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from nndiag.records.finding import Finding
 
 Correctness = Literal["right", "wrong", "undecided", "skipped"]
+Method = Literal["differences", "complex step"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,9 @@ class LeafCheck:
         kinks: the elements at which a one-sided derivative differs, 16 at most.
         errors: relative error of each element looked at, NaN for the others, in the
             shape of the leaf; `None` if the leaf was only checked as a whole.
+        method: how the derivative was measured: central differences, or, where the
+            function is analytic and they bore it out, a complex step, which has no
+            error but rounding.
     """
 
     path: str
@@ -62,6 +66,7 @@ class LeafCheck:
     wrong: tuple[Coordinate, ...] = ()
     kinks: tuple[tuple[int, ...], ...] = ()
     errors: Any = field(default=None, compare=False, repr=False)
+    method: Method = "differences"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -147,7 +147,8 @@ def leaf_cards(ranked: Sequence[LeafCheck], anchor: str) -> Iterator[CheckCard]:
 def _numbers(leaf: LeafCheck) -> Iterator[tuple[str, str]]:
     at = f" at {index(leaf.worst_index)}" if leaf.worst_index else ""
     yield "Error", f"{number(leaf.largest_error)}{at}"
-    yield "Visible", f"errors above {number(leaf.error_bound)}"
+    how = ", by a complex step" if leaf.method == "complex step" else ""
+    yield "Visible", f"errors above {number(leaf.error_bound)}{how}"
     if leaf.kinks:
         named = ", ".join(index(place) for place in leaf.kinks[:_ELEMENTS])
         more = ", …" if len(leaf.kinks) > _ELEMENTS else ""

@@ -1,0 +1,58 @@
+"""Where the function is analytic, a gradient is checked to its last digits."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import nndiag
+
+W = np.random.default_rng(0).normal(size=(4, 3))
+
+
+def network(w):
+    return jnp.mean(jax.nn.log_softmax(jnp.tanh(w @ w.T))[0, 1])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_last_digits_are_seen(dtype):
+    with jax.enable_x64(dtype == "float64"):
+        leaf = nndiag.check_grads(network, W.astype(dtype)).leaves[0]
+    assert leaf.verdict == "right"
+    assert leaf.method == "complex step"
+    assert leaf.largest_error <= leaf.error_bound < 1e-12 * leaf.norm
+
+
+def test_a_factor_that_differences_cannot_see_is_found():
+    def gradient(w):
+        return 2 * w * (1 + 1e-11)
+
+    with jax.enable_x64(True):
+        found = nndiag.check_grads(lambda w: (w**2).sum(), W, gradient=gradient)
+    assert found.ok is False
+    assert found.leaves[0].largest_error < 1e-9
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda w: jax.scipy.special.erf(w).sum(),
+        lambda w: jnp.sort(w).prod(),
+        lambda w: jnp.abs(jnp.fft.fft(w)).sum(),
+        lambda w: jax.pure_callback(np.sum, jax.ShapeDtypeStruct((), w.dtype), w) * 0
+        + (w**2).sum(),
+    ],
+)
+def test_elsewhere_differences_decide(function):
+    if "callback" in str(jax.make_jaxpr(function)(W)):
+        function = jax.custom_jvp(function)
+        function.defjvp(lambda x, v: (function(*x), 2 * (x[0] * v[0]).sum()))
+    leaf = nndiag.check_grads(function, W).leaves[0]
+    assert leaf.verdict == "right"
+    assert leaf.method == "differences"
+
+
+def test_a_kink_is_no_business_of_a_complex_step():
+    leaf = nndiag.check_grads(lambda w: jnp.abs(w).sum(), np.zeros(3)).leaves[0]
+    assert leaf.verdict == "undecided"
+    assert leaf.method == "differences"

@@ -1,7 +1,7 @@
 """Makes the example reports in ``reports/gallery``: ``python reports/make_gallery.py``.
 
-Each is a real run of the bundled program, with all that `nndiag run` writes, but for
-what tells of the machine: its name, and absolute paths.
+Each is a real run or a real check, with all that `nndiag run` and `nndiag gradcheck`
+write, but for what tells of the machine: its name, and absolute paths.
 """
 
 from __future__ import annotations
@@ -24,6 +24,14 @@ CASES: dict[str, session.RunOptions] = {
     "relu": session.RunOptions(preset="relu"),
 }
 """The examples: a sick run, one that breaks, and a healthy one."""
+
+CHECKS: dict[str, session.CheckOptions] = {
+    "blog-network": session.CheckOptions(
+        subject="examples/blog_network.py:loss",
+        gradient="examples/blog_network.py:backprop",
+    ),
+}
+"""Gradients: one written by hand, and wrong."""
 
 
 def make(name: str, folder: Path) -> session.Outcome:
@@ -71,6 +79,12 @@ def main() -> None:
         outcome = make(name, GALLERY)
         codes = ", ".join(finding.code for finding in outcome.findings) or "healthy"
         print(f"{name}: {codes}", file=sys.stderr)
+    for name, check in CHECKS.items():
+        shutil.rmtree(GALLERY / name, ignore_errors=True)
+        found = session.check_gradients(check)
+        session.publish_gradcheck(found, GALLERY / name)
+        codes = ", ".join(finding.code for one in found for finding in one.findings)
+        print(f"{name}: {codes or 'right'}", file=sys.stderr)
 
 
 if __name__ == "__main__":

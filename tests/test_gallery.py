@@ -45,7 +45,8 @@ def diagnose(name: str) -> tuple[Finding, ...]:
 
 
 def test_the_gallery_holds_what_the_script_makes(script: ModuleType) -> None:
-    assert {path.name for path in GALLERY.iterdir()} == set(script.CASES)
+    names = {*script.CASES, *script.CHECKS}
+    assert {path.name for path in GALLERY.iterdir()} == names
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -71,6 +72,20 @@ def test_the_broken_example_holds_its_autopsy() -> None:
     first = diagnose("raw-pixels")[0]
     assert first.code == "ND401" and first.autopsy is not None
     assert first.autopsy.file == "examples/raw_pixels.py"
+
+
+def test_the_gradient_in_the_gallery_is_bent_by_its_clip() -> None:
+    folder = GALLERY / "blog-network"
+    document = json.loads((folder / "gradcheck.json").read_text(encoding="utf-8"))
+    (check,) = document["checks"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    told = check["cause"]["text"]
+    assert told[1:] in readme
+    page = (folder / "gradcheck.html").read_text(encoding="utf-8")
+    assert html.escape(told[1:]) in page
+    pictures = {path.stem for path in (folder / "figures").glob("*.png")}
+    assert pictures == {"taylor", *(f"errors-{n}" for n in range(1, 5))}
+    assert str(ROOT) not in page and not Path(check["cause"]["file"]).is_absolute()
 
 
 def test_the_healthy_example_is_healthy() -> None:

@@ -45,6 +45,11 @@ def of_nndiag() -> list[list[str]]:
     return [words[1:] for words in found if Path(words[0]).name == "nndiag"]
 
 
+def in_words(text: str) -> str:
+    """A text without frames and line ends."""
+    return " ".join(re.sub("[│╭╮╰╯─]", " ", text).split())
+
+
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory with a target of one's own."""
@@ -69,6 +74,7 @@ def test_every_command_is_known_to_these_tests() -> None:
     assert {words[0] for words in of_nndiag()} == {
         "autopsy",
         "explain",
+        "gradcheck",
         "list",
         "report",
         "run",
@@ -87,13 +93,17 @@ def test_the_commands_of_nndiag_work_one_after_another(
 ) -> None:
     (workplace / "examples").symlink_to(ROOT / "examples")
     for words in of_nndiag():
+        if words == ["gradcheck"]:
+            continue  # a test of its own: tests/cli/test_gradcheck.py
         if words[0] == "run":
             bundled = words[1].startswith("--")
             words += SMALL + (SMALL_NETWORK if bundled else [])
         code = main(words)
         captured = capsys.readouterr()
-        assert code == (words[0] == "autopsy"), (words, captured.err)
+        assert code == (words[0] in ("autopsy", "gradcheck")), (words, captured.err)
         assert captured.out
+        if words[0] == "gradcheck":
+            assert in_words(blocks("text")[1]) in in_words(captured.out)
     assert (workplace / "reports" / "relu" / "report.html").is_file()
 
 
@@ -107,6 +117,7 @@ def test_the_example_finds_what_is_wrong_with_its_network(
     assert any(line.startswith("ND101 ") for line in told)
     assert after["run"].publish(dpi=50).page.is_file()
     assert after["end"].good
+    assert after["checked"].ok
 
 
 def test_the_breakdown_is_told_as_the_readme_tells_it(
@@ -114,11 +125,9 @@ def test_the_breakdown_is_told_as_the_readme_tells_it(
 ) -> None:
     monkeypatch.chdir(ROOT)
     assert main(["autopsy", "examples/raw_pixels.py"]) == 1
-    told = " ".join(re.sub("[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
-    (quoted,) = blocks("text")
-    for line in quoted.splitlines():
-        words = " ".join(re.sub("^[-+]|[│]", " ", line).split())
-        assert words in told, line
+    told = in_words(capsys.readouterr().out)
+    for line in blocks("text")[0].splitlines():
+        assert in_words(re.sub("^[-+]", " ", line)) in told, line
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "tests/README.md"])

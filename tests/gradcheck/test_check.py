@@ -177,3 +177,38 @@ def test_what_cannot_be_checked_says_why():
         check_grads(jnp.sum, jnp.ones(3), modes=("sideways",))
     with pytest.raises(SettingError, match="order"):
         check_grads(jnp.sum, jnp.ones(3), order=3)
+
+
+def test_a_straight_through_rule_is_undecided_and_never_wrong():
+    through = jax.custom_vjp(jnp.round)
+    through.defvjp(lambda x: (jnp.round(x), None), lambda _, g: (g,))
+    w = np.array([0.3, 1.7, -2.2])
+    check = check_grads(lambda w: (through(w) ** 2).sum(), w)
+    assert check.ok is None and check.rule is None
+    assert "straight-through" in check.leaves[0].explanation
+    assert [finding.code for finding in check.findings] == ["ND502"]
+    assert check.forward_reverse.note.endswith("is a custom_vjp")
+
+
+def test_a_wrong_rule_beside_a_straight_through_one_is_wrong():
+    through = jax.custom_vjp(jnp.round)
+    through.defvjp(lambda x: (jnp.round(x), None), lambda _, g: (g,))
+    doubled = jax.custom_vjp(jnp.sin)
+    doubled.defvjp(lambda x: (jnp.sin(x), x), lambda x, g: (2 * g * jnp.cos(x),))
+    w = np.array([0.3, 1.7, -2.2])
+    check = check_grads(lambda w: (through(w) * doubled(w)).sum(), w)
+    assert check.ok is False
+    assert check.rule.name == "sin"
+
+
+def test_the_cause_of_a_wrong_gradient_by_hand_is_told_once():
+    def loss(p):
+        return (p["a"] ** 2).sum() + (p["b"] ** 3).sum()
+
+    point = {"a": np.arange(1.0, 4.0), "b": np.arange(2.0, 5.0)}
+    check = check_grads(
+        loss, point, gradient=lambda p: jax.tree.map(jnp.negative, jax.grad(loss)(p))
+    )
+    assert "−1 times" in check.cause.text or "sign" in check.cause.text
+    assert check.findings[0].cause == check.cause.text
+    assert check_grads(loss, point).cause is None

@@ -39,8 +39,10 @@ def test_a_factor_that_differences_cannot_see_is_found():
         lambda w: jax.scipy.special.erf(w).sum(),
         lambda w: jnp.sort(w).prod(),
         lambda w: jnp.abs(jnp.fft.fft(w)).sum(),
-        lambda w: jax.pure_callback(np.sum, jax.ShapeDtypeStruct((), w.dtype), w) * 0
-        + (w**2).sum(),
+        lambda w: (
+            jax.pure_callback(np.sum, jax.ShapeDtypeStruct((), w.dtype), w) * 0
+            + (w**2).sum()
+        ),
     ],
 )
 def test_elsewhere_differences_decide(function):

@@ -15,9 +15,9 @@ STEP = 2.0**-100
 X = np.random.default_rng(0).uniform(0.1, 0.9, (3, 4))
 
 OF_ONE_NUMBER = [
-    *(getattr(jnp, name) for name in "exp exp2 expm1 log log1p sqrt square".split()),
-    *(getattr(jnp, name) for name in "sin cos tan sinh cosh tanh".split()),
-    *(getattr(jnp, name) for name in "arcsin arccos arctan arcsinh arctanh".split()),
+    *(jnp.exp, jnp.exp2, jnp.expm1, jnp.log, jnp.log1p, jnp.sqrt, jnp.square),
+    *(jnp.sin, jnp.cos, jnp.tan, jnp.sinh, jnp.cosh, jnp.tanh),
+    *(jnp.arcsin, jnp.arccos, jnp.arctan, jnp.arcsinh, jnp.arctanh),
     lambda x: jnp.arccosh(1 + x),
     jax.lax.rsqrt,
     jax.nn.sigmoid,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,12 +17,12 @@ from nndiag.gradcheck.asking import (
     require_known,
     selected_arguments,
 )
+from nndiag.gradcheck.attribution import attribute
 from nndiag.gradcheck.complexstep import complex_step
 from nndiag.gradcheck.curvature import Curvature, check_hessian
 from nndiag.gradcheck.digits import with_lost_digits
 from nndiag.gradcheck.duality import compare_modes
 from nndiag.gradcheck.examining import Examiner
-from nndiag.gradcheck.explaining import explain
 from nndiag.gradcheck.findings import describe
 from nndiag.gradcheck.given import CallersGiven, Given
 from nndiag.gradcheck.gradients import Gradient
@@ -158,8 +158,9 @@ class _Check:
         checked = {
             leaf.path: with_lost_digits(leaf, program, self.given) for leaf in judged
         }
-        rule = self._rule(checked)
-        checked = self._explained(checked, judge)
+        rule, checked = self._blamed(checked)
+        expected = judge.expected() if _has_wrong(checked) else None
+        checked, cause = attribute(checked, expected, self.given, program, self.callers)
         leaves = tuple(
             checked.get(leaf.path) or _skipped(leaf) for leaf in point.leaves
         )
@@ -177,7 +178,8 @@ class _Check:
             taylor=taylor,
             hessian=None if curvature is None else curvature.error,
             rule=rule,
-            findings=describe(leaves, duality, rule),
+            cause=cause,
+            findings=describe(leaves, duality, rule, cause),
             evaluations=program.evaluations,
             notes=tuple(self.notes),
         )
@@ -198,42 +200,24 @@ class _Check:
             for equation in self.program.equations
         )
 
-    def _rule(self, checked: dict[str, LeafCheck]) -> GuiltyRule | None:
-        """The custom rule behind a wrong leaf."""
-        wrong = any(leaf.verdict == "wrong" for leaf in checked.values())
-        if not wrong or self.given.is_callers or not self.program.has_rules:
-            return None
-        examination = examine_rules(self.program.scalar, *self.point.arrays)
-        self.notes.extend(examination.notes)
-        return next(iter(examination.guilty), None)
-
-    def _explained(
-        self, checked: dict[str, LeafCheck], judge: Judge
-    ) -> dict[str, LeafCheck]:
-        """Wrong leaves with what their gradient is instead."""
-        wrong = [path for path, leaf in checked.items() if leaf.verdict == "wrong"]
-        if not wrong:
-            return checked
-        expected = judge.expected()
-        if expected is None:
-            return checked
-        point, given = self.point, self.given
-        found = explain(
-            point.gradients(given.values.vector),
-            point.gradients(expected),
-            point.unflattened(point.vector, np),
-            paths=[leaf.path for leaf in point.checked],
-            rounding=max(1e-7, 64 * given.values.eps),
-            fn=self.program.function,
-            gradient=self.callers,
-            args=point.args,
-            kwargs=point.kwargs,
-        )
-        pairs = zip(point.checked, found.leaves, strict=True)
-        words = {leaf.path: text or found.text for leaf, text in pairs}
-        return {
-            path: dataclasses.replace(leaf, explanation=words[path] or leaf.explanation)
-            if path in wrong
+    def _blamed(
+        self, checked: dict[str, LeafCheck]
+    ) -> tuple[GuiltyRule | None, dict[str, LeafCheck]]:
+        """The custom rule behind wrong leaves; they are not, if it is so on purpose."""
+        ours = not self.given.is_callers and self.program.has_rules
+        if not ours or not _has_wrong(checked):
+            return None, checked
+        found = examine_rules(self.program.scalar, *self.point.arrays)
+        self.notes.extend(found.notes)
+        if found.guilty or found.notes or not found.deliberate:
+            self.notes.extend(found.deliberate)
+            return next(iter(found.guilty), None), checked
+        words = "; ".join(found.deliberate)
+        return None, {
+            path: dataclasses.replace(
+                leaf, verdict="undecided", explanation=words, wrong=()
+            )
+            if leaf.verdict == "wrong"
             else leaf
             for path, leaf in checked.items()
         }
@@ -273,6 +257,10 @@ class _Check:
         return fit_remainders(
             self.program.along, self.program.value, direction, slope, 1.0, noise
         )
+
+
+def _has_wrong(checked: Mapping[str, LeafCheck]) -> bool:
+    return any(leaf.verdict == "wrong" for leaf in checked.values())
 
 
 def _skipped(leaf: Leaf) -> LeafCheck:

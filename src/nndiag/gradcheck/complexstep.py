@@ -83,7 +83,8 @@ class ComplexStep:
             return slope
         values = self._along(direction, scale * _SPACING * PLACES, base)
         value, noise = float(values[PLACES == 0][0]), noise_among(values)
-        bound = noise + _LAST_PLACES * abs(value)
+        # The step itself stands for truncation, h²·|f‴|/6, up to |f‴| = 6/h.
+        bound = noise + _LAST_PLACES * abs(value) + _STEP
         if not abs(value - slope.value) <= slope.bound or bound >= slope.bound:
             return slope
         return dataclasses.replace(slope, value=value, bound=bound, sharpened=True)

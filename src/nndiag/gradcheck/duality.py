@@ -14,6 +14,7 @@ from nndiag.gradcheck.gradients import Gradient
 from nndiag.gradcheck.point import Vector, silent
 from nndiag.gradcheck.program import Program
 from nndiag.jaxprs import compat, precision, widening
+from nndiag.jaxprs.compat.rules import rule_source
 from nndiag.jaxprs.widening import Reading
 from nndiag.records import Duality
 
@@ -37,11 +38,14 @@ def compare_modes(
     """
     if reverse is None:
         return _unknown("the function has no reverse mode")
+    ruled = program.first("custom_vjp_call")
+    if ruled is not None:
+        name = rule_source(ruled).function
+        return _unknown(f"there is no forward mode: {name} is a custom_vjp")
     try:
         forward = _Forward(program)
         first = forward(direction)
     except (ProgramError, TypeError) as error:
-        # That a custom_vjp has no jvp shows when the program is compiled.
         return _unknown(f"there is no forward mode: {str(error).splitlines()[0]}")
     vector = program.point.vector
     parts = reverse(vector) * direction

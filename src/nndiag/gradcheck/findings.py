@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nndiag.records import Duality, Evidence, Finding, GuiltyRule, LeafCheck
+from nndiag.records import Duality, Evidence, Finding, GuiltyRule, LeafCheck, WrongCause
 
 _MISMATCH_REMEDIES = (
     "correct the gradient where the check points; compare that element by hand",
     "or drop the hand-written gradient and let jax.grad differentiate the function",
 )
 _KINK_REMEDIES = (
-    "nothing, if the point is exceptional: check at another one",
+    "leave it so, if the point is exceptional: check at another one",
     "for a kink that training meets often, use a smooth function in its place",
 )
 
 
 def describe(
-    leaves: Sequence[LeafCheck], duality: Duality | None, rule: GuiltyRule | None
+    leaves: Sequence[LeafCheck],
+    duality: Duality | None,
+    rule: GuiltyRule | None,
+    cause: WrongCause | None,
 ) -> tuple[Finding, ...]:
     """ND501, ND502 and ND503 as far as they hold."""
     found = [
-        _mismatch([leaf for leaf in leaves if leaf.verdict == "wrong"], rule),
+        _mismatch([leaf for leaf in leaves if leaf.verdict == "wrong"], rule, cause),
         _undecided([leaf for leaf in leaves if _cannot_be(leaf)]),
         _modes(duality),
     ]
@@ -35,7 +38,9 @@ def _cannot_be(leaf: LeafCheck) -> bool:
     )
 
 
-def _mismatch(wrong: list[LeafCheck], rule: GuiltyRule | None) -> Finding | None:
+def _mismatch(
+    wrong: list[LeafCheck], rule: GuiltyRule | None, cause: WrongCause | None
+) -> Finding | None:
     if not wrong:
         return None
     worst = max(
@@ -46,6 +51,8 @@ def _mismatch(wrong: list[LeafCheck], rule: GuiltyRule | None) -> Finding | None
     )
     others = f" and {len(wrong) - 1} other leaves" if len(wrong) > 1 else ""
     causes = [leaf.explanation for leaf in wrong if leaf.explanation]
+    if cause is not None:
+        causes = [cause.text]
     if rule is not None:
         place = f" at {rule.file}:{rule.line}" if rule.file else ""
         causes.insert(

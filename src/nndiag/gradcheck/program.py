@@ -125,6 +125,11 @@ class Program:
             for equation in self.equations
         )
 
+    def first(self, primitive: str) -> Any:
+        """The first equation of that name, `None` if there is none."""
+        named = (e for e in self.equations if e.primitive.name == primitive)
+        return next(named, None)
+
     @functools.cached_property
     def has_rules(self) -> bool:
         """Whether it contains functions with derivatives of their own."""

@@ -36,11 +36,13 @@ class Examination(NamedTuple):
 
     Attributes:
         guilty: rules that are not the derivative, in the order of the program.
-        notes: on rules that are not the derivative on purpose, or not examined.
+        deliberate: on rules that are not the derivative on purpose.
+        notes: on rules that could not be examined.
         examined: number of uses that were looked at.
     """
 
     guilty: tuple[GuiltyRule, ...]
+    deliberate: tuple[str, ...]
     notes: tuple[str, ...]
     examined: int
 
@@ -69,7 +71,7 @@ def examine_rules(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Examinat
     """
     guilty: dict[tuple[str, str, int], GuiltyRule] = {}
     nonlinear: dict[tuple[str, str, int], GuiltyRule] = {}
-    notes: dict[str, None] = {}
+    told: dict[str, dict[str, None]] = {"deliberate": {}, "note": {}}
     seen: Counter[tuple[str, str, int]] = Counter()
     with wide(), np.errstate(all="ignore"):
         traced = trace(fn, *args, **kwargs)
@@ -89,9 +91,11 @@ def examine_rules(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Examinat
                 nonlinear.setdefault(key, rule)
             else:
                 place = f" at {rule.file}:{rule.line}" if rule.file else ""
-                notes[f"the rule of {rule.name}{place} {verdict.text}"] = None
+                text = f"the rule of {rule.name}{place} {verdict.text}"
+                told[verdict.kind][text] = None
     found = {**guilty, **{k: v for k, v in nonlinear.items() if k not in guilty}}
-    return Examination(tuple(found.values()), tuple(notes), seen.total())
+    deliberate, notes = (tuple(texts) for texts in told.values())
+    return Examination(tuple(found.values()), deliberate, notes, seen.total())
 
 
 def _guilty(use: Use, verdict: _Verdict) -> GuiltyRule:
@@ -184,7 +188,7 @@ def _judge(use: Use) -> _Verdict | None:
                     "whose derivative is 0, and the rule is not 0, as such rules are "
                     "meant to be"
                 )
-                deliberate = _Verdict("note", text, max(at, 0))
+                deliberate = _Verdict("deliberate", text, max(at, 0))
                 continue
             return verdict._replace(kind="guilty", operand=max(at, 0))
     return deliberate or _judge_scale(ruled, values, weights, given, epsilon)

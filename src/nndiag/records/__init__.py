@@ -15,6 +15,7 @@ from nndiag.records.gradcheck import GradCheck as GradCheck
 from nndiag.records.gradcheck import GuiltyRule as GuiltyRule
 from nndiag.records.gradcheck import LeafCheck as LeafCheck
 from nndiag.records.gradcheck import Taylor as Taylor
+from nndiag.records.gradcheck import WrongCause as WrongCause
 from nndiag.records.readings import QUANTITIES as QUANTITIES
 from nndiag.records.readings import Array as Array
 from nndiag.records.readings import Readings as Readings

@@ -126,6 +126,21 @@ class GuiltyRule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WrongCause:
+    """The one thing that explains all wrong leaves of a gradient written by hand.
+
+    Attributes:
+        text: in a sentence, with the numbers.
+        file: of the guilty line, ``""`` if none is known.
+        line: the guilty line, 0 if none is known.
+    """
+
+    text: str
+    file: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class GradCheck:
     """Whether gradients are right, and if not, where.
 
@@ -139,6 +154,8 @@ class GradCheck:
         hessian: largest asymmetry of the Hessian and error of its products, relative;
             `None` at first order.
         rule: the guilty custom rule, `None` if there is none.
+        cause: what explains the wrong leaves of a gradient written by hand, `None` if
+            no single cause does.
         findings: ND501, ND502, ND503 as far as they hold.
         evaluations: of the function, in all.
         notes: what was assumed or could not be done.
@@ -151,6 +168,7 @@ class GradCheck:
     taylor: Taylor | None = None
     hessian: float | None = None
     rule: GuiltyRule | None = None
+    cause: WrongCause | None = None
     findings: tuple[Finding, ...] = ()
     evaluations: int = 0
     notes: tuple[str, ...] = ()

@@ -34,6 +34,7 @@ and of gradient checks (`gradcheck_json`)::
          "taylor": {"steps", "remainders", "order"},
          "hessian",
          "rule": {"name", "file", "line", "kind", "explanation"},
+         "cause": {"text", "file", "line"},
          "findings": as above, "evaluations", "notes"}
       ]
     }
@@ -132,6 +133,7 @@ def _check(check: GradCheck) -> dict[str, object]:
         "taylor": plain(check.taylor),
         "hessian": check.hessian,
         "rule": plain(check.rule),
+        "cause": plain(check.cause),
         "findings": [_finding(finding) for finding in check.findings],
         "evaluations": check.evaluations,
         "notes": check.notes,

@@ -124,7 +124,9 @@ def _sections(check: GradCheck, prefix: str, anchor: str) -> Iterator[Section]:
     yield from section("proof", "Evidence", _evidence(check, f"taylor{anchor}"))
     rules = [_rule(check.rule)] if check.rule else []
     yield from section("rule", "The custom rule to blame", rules)
-    yield from section("findings", "What is not right", leaf_cards(ranked, anchor))
+    summary = [Paragraphs((sentence(check.cause.text),))] if check.cause else []
+    cards = leaf_cards(ranked, anchor)
+    yield from section("findings", "What is not right", (*summary, *cards))
     remedies = dict.fromkeys(
         sentence(remedy) for finding in check.findings for remedy in finding.remedies
     )

@@ -212,3 +212,50 @@ def test_the_cause_of_a_wrong_gradient_by_hand_is_told_once():
     assert "−1 times" in check.cause.text or "sign" in check.cause.text
     assert check.findings[0].cause == check.cause.text
     assert check_grads(loss, point).cause is None
+
+
+def test_a_leaf_that_no_straight_through_rule_touches_is_not_pardoned():
+    through = jax.custom_vjp(lambda x: jnp.round(x))
+    through.defvjp(lambda x: (jnp.round(x), None), lambda _, g: (g,))
+    square = jax.custom_vjp(lambda x: x**2)
+    square.defvjp(lambda x: (x**2, x), lambda x, g: (3 * x * g,))
+    x, y = np.array([0.3, 1.7]), np.array([0.4, -0.9])
+    check = check_grads(lambda x, y: (through(x) * x).sum() + square(y).sum(), x, y)
+    assert [leaf.verdict for leaf in check.leaves] == ["undecided", "wrong"]
+    assert "1.5 times" in check.rule.explanation
+
+
+def test_a_relu_rule_without_its_mask_is_no_straight_through_rule():
+    relu = jax.custom_vjp(lambda x: jnp.where(x > 0, x, 0))
+    relu.defvjp(lambda x: (jnp.where(x > 0, x, 0), None), lambda _, g: (g,))
+    assert check_grads(lambda x: relu(x).sum(), np.array([-0.3, -1.7])).ok is False
+
+
+def test_a_linear_function_that_nearly_cancels_has_no_kink():
+    weights = np.random.default_rng(0).normal(size=500)
+    weights[:2] = -1e10, 1e10
+    x = np.random.default_rng(1).normal(size=500)
+    assert not check_grads(lambda x: jnp.dot(weights, x), x).leaves[0].kinks
+
+
+def test_a_gradient_that_varies_is_refused():
+    calls = []
+
+    def gradient(x):
+        calls.append(x)
+        return len(calls) * 2 * x
+
+    with pytest.raises(ProgramError, match="gradient is not deterministic"):
+        check_grads(lambda x: (x**2).sum(), np.ones(3), gradient=gradient)
+
+
+def test_the_last_digits_of_a_gradient_are_named_as_such():
+    def cube(x):
+        return (x**3).sum()
+
+    with jax.enable_x64(True):
+        found = check_grads(
+            cube, np.arange(1.0, 6.0), gradient=lambda x: 3 * x**2 * (1 + 1e-9)
+        )
+    assert found.ok is False
+    assert "off by 1e-09" in found.leaves[0].explanation

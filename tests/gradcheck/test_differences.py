@@ -79,3 +79,17 @@ def test_noise_is_measured_and_kept_within_the_bound():
 def test_a_large_number_in_the_function_is_seen_as_noise():
     slope = slope_of(lambda x: (x + 1e4) ** 2 - 1e8, 0.3)
     assert abs(slope.value - 2e4 - 0.6) <= slope.bound < 100
+
+
+@pytest.mark.parametrize(
+    ("function", "derivative"),
+    [
+        (lambda x: 1 - np.exp(-x), np.exp(-1e-6)),
+        (np.cosh, 1e-6),
+        (lambda x: np.log(np.cosh(x)), 1e-6),
+        (lambda x: np.exp(x) + np.exp(-x), 2e-6),
+    ],
+)
+def test_rounding_beside_a_large_number_is_seen_at_a_small_point(function, derivative):
+    slope = slope_of(function, 1e-6, scale=2.0**-20)
+    assert abs(slope.value - derivative) <= slope.bound

@@ -117,7 +117,7 @@ def test_one_side_of_a_where_used_everywhere_is_named():
 
 
 def test_what_differs_beyond_a_size_is_told_by_the_size():
-    assert "except beyond ±0.973, by the parameter's size" in explained(
+    assert "except beyond about ±0.973, by the parameter's size" in explained(
         kinked, 2 * X, 4 * T * X
     )
 

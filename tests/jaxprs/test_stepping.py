@@ -100,6 +100,30 @@ def test_a_while_loop_has_one_too():
     np.testing.assert_allclose(found, np.exp(X), rtol=1e-14)
 
 
+SIZES = [1e-9, 1e-6, 1e-3, 0.5, 3.0, 15.0, 40.0]
+CLOSED = [
+    (jnp.exp, np.exp),
+    (jnp.expm1, np.exp),
+    (jnp.sinh, np.cosh),
+    (jnp.cosh, np.sinh),
+    (jnp.tanh, lambda x: np.cosh(x) ** -2),
+    (jax.nn.sigmoid, lambda x: 0.25 / np.cosh(x / 2) ** 2),
+    (jnp.arctan, lambda x: 1 / (1 + x**2)),
+    (jnp.arcsinh, lambda x: 1 / np.sqrt(1 + x**2)),
+    (jnp.sin, np.cos),
+    (jax.nn.elu, lambda x: np.where(x > 0, 1.0, np.exp(x))),
+    (jax.nn.softplus, lambda x: 1 / (1 + np.exp(-x))),
+]
+
+
+@pytest.mark.parametrize(("function", "derivative"), CLOSED)
+def test_no_digit_is_lost_at_any_size(function, derivative):
+    x = np.array([-x for x in SIZES] + SIZES)
+    with jax.enable_x64(True):
+        found = by_step(function, x, np.ones_like(x))
+    np.testing.assert_allclose(found, derivative(x), rtol=1e-13)
+
+
 @pytest.mark.parametrize("function", [jax.scipy.special.erf, jnp.sort, jnp.cbrt])
 def test_what_is_not_analytic_is_refused(function):
     with jax.enable_x64(True), pytest.raises(NotAnalyticError):

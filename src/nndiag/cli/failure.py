@@ -10,7 +10,7 @@ from nndiag.errors import NndiagError
 
 
 def tell(error: Exception, *, debug: bool) -> int:
-    """Print the error on one line of standard error.
+    """Print the error on standard error, on one line but for a table in it.
 
     Args:
         error: what ended the command.
@@ -21,8 +21,13 @@ def tell(error: Exception, *, debug: bool) -> int:
     """
     if debug:
         traceback.print_exception(error)
-    line = "".join(c if c.isprintable() else " " for c in describe(error))
-    print(f"nndiag: {' '.join(line.split())}", file=sys.stderr)
+    first, *table = describe(error).splitlines() or [""]
+    # What comes from elsewhere may have line ends anywhere.
+    is_table = isinstance(error, NndiagError) and all(t.startswith("  ") for t in table)
+    lines = [first, *table] if is_table else [" ".join([first, *table])]
+    for number, line in enumerate(lines):
+        text = "".join(c if c.isprintable() else " " for c in line)
+        print(text if number else f"nndiag: {' '.join(text.split())}", file=sys.stderr)
     return error.exit_code if isinstance(error, NndiagError) else 2
 
 

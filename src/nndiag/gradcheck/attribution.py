@@ -17,6 +17,18 @@ from nndiag.records import LeafCheck, WrongCause
 _ROUNDING = 1e-7
 
 
+def _off_kinks(
+    leaves: Mapping[str, LeafCheck], given: Given, expected: Vector
+) -> Vector:
+    """The gradient, right by convention where there is no derivative."""
+    vector = given.values.vector.copy()
+    for leaf in given.point.checked:
+        for index in leaves[leaf.path].kinks:
+            entry = leaf.start + int(np.ravel_multi_index(index, leaf.shape or (1,)))
+            vector[entry] = expected[entry]
+    return vector
+
+
 def attribute(
     leaves: Mapping[str, LeafCheck],
     expected: Vector | None,
@@ -41,21 +53,33 @@ def attribute(
     if not wrong or expected is None:
         return found, None
     point = program.point
+    # Within a function that has a wrong rule, other steps would be blamed for it.
+    fn = program.function if given.is_callers else None
     cause = explain(
-        point.gradients(given.values.vector),
+        point.gradients(_off_kinks(leaves, given, expected)),
         point.gradients(expected),
         point.unflattened(point.vector, np),
         paths=[leaf.path for leaf in point.checked],
         rounding=max(_ROUNDING, 64 * given.values.eps),
-        fn=program.function,
+        fn=fn,
         gradient=gradient,
         args=point.args,
         kwargs=point.kwargs,
     )
     for leaf, text in zip(point.checked, cause.leaves, strict=True):
-        if leaf.path in wrong and (words := text or cause.text):
-            before = found[leaf.path]
-            found[leaf.path] = dataclasses.replace(before, explanation=words)
+        if leaf.path not in wrong:
+            continue
+        before = found[leaf.path]
+        part = expected[leaf.start : leaf.stop]
+        apart = np.linalg.norm(given.values.vector[leaf.start : leaf.stop] - part)
+        share = apart / max(float(np.linalg.norm(part)), 1e-300)
+        words = (
+            text
+            or cause.text
+            or before.explanation
+            or f"off by {share:.1g} of its norm"
+        )
+        found[leaf.path] = dataclasses.replace(before, explanation=words)
     if not given.is_callers or not cause.cause:
         return found, None
     return found, WrongCause(text=cause.text, file=cause.file, line=cause.line)

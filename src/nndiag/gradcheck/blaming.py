@@ -15,6 +15,8 @@ from nndiag.gradcheck.listing import Edit, Listing, Step
 from nndiag.gradcheck.tracing import trace
 
 _MOST_TRIALS = 32
+_MOST_STEPS = 8_000
+"""Steps evaluated in the search for a slip; a long program gets fewer trials."""
 
 
 class Blame(NamedTuple):
@@ -50,6 +52,7 @@ class Subject:
         listing: the function, step by step.
         sources: numbers of the values that it is differentiated by.
         muted: edits of steps that are not edited otherwise.
+        patience: how many trials are left.
     """
 
     def __init__(
@@ -62,6 +65,9 @@ class Subject:
         traced = trace(fn, *args, **kwargs)
         self.listing = Listing(traced.jaxpr)
         self.muted: Mapping[int, Edit] = {}
+        self.patience = max(
+            _MOST_TRIALS, _MOST_STEPS // max(1, len(self.listing.steps))
+        )
         self._values = traced.values
         self._chosen = [traced.paths.index(p) for p in paths or traced.paths]
         self.sources = [self.listing.inputs[i] for i in self._chosen]
@@ -80,6 +86,7 @@ class Subject:
                 values[index] = leaf
             return self.listing.run(values, {**self.muted, **edits})[0][0]
 
+        self.patience -= 1
         found = jax.grad(value)([self._values[i] for i in self._chosen])
         return jax.numpy.concatenate([jax.numpy.ravel(leaf) for leaf in found])
 

@@ -30,7 +30,8 @@ from nndiag.gradcheck.judging import Judge
 from nndiag.gradcheck.kinks import cuts
 from nndiag.gradcheck.point import Leaf, Point, Vector, silent
 from nndiag.gradcheck.program import RULES, Program
-from nndiag.gradcheck.rules import examine_rules
+from nndiag.gradcheck.reaching import reached
+from nndiag.gradcheck.rules import Place, examine_rules, place_of
 from nndiag.gradcheck.taylor import fit_remainders
 from nndiag.jaxprs import compat
 from nndiag.jaxprs.compat.rules import rule_source
@@ -209,18 +210,20 @@ class _Check:
             return None, checked
         found = examine_rules(self.program.scalar, *self.point.arrays)
         self.notes.extend(found.notes)
-        if found.guilty or found.notes or not found.deliberate:
-            self.notes.extend(found.deliberate)
-            return next(iter(found.guilty), None), checked
-        words = "; ".join(found.deliberate)
-        return None, {
-            path: dataclasses.replace(
-                leaf, verdict="undecided", explanation=words, wrong=()
-            )
-            if leaf.verdict == "wrong"
-            else leaf
-            for path, leaf in checked.items()
-        }
+        pardoned = dict(checked)
+        if found.deliberate and not found.notes:
+            flows = reached(self.program, _place_of_rule)
+            for leaf, places in zip(checked.values(), flows, strict=True):
+                texts = [found.deliberate[p] for p in places & found.deliberate.keys()]
+                if leaf.verdict == "wrong" and texts and not places & found.places:
+                    pardoned[leaf.path] = dataclasses.replace(
+                        leaf,
+                        verdict="undecided",
+                        explanation="; ".join(sorted(texts)),
+                        wrong=(),
+                    )
+        rule = next(iter(found.guilty), None) if _has_wrong(pardoned) else None
+        return rule, pardoned
 
     def _duality(self) -> Duality | None:
         if set(self.modes) != set(MODES):
@@ -257,6 +260,10 @@ class _Check:
         return fit_remainders(
             self.program.along, self.program.value, direction, slope, 1.0, noise
         )
+
+
+def _place_of_rule(equation: Any) -> Place | None:
+    return place_of(equation) if equation.primitive.name in RULES else None
 
 
 def _has_wrong(checked: Mapping[str, LeafCheck]) -> bool:

@@ -55,7 +55,7 @@ def blame_clip(
             if found.shape != right.shape or not np.isfinite(found).all():
                 continue
             factor, residual = fit(found, right)
-            if residual > rounding:
+            if residual > rounding or not factor or not found.any():
                 continue
             bend = distance(factor * right, joined(given))
             step = listing.steps[indices[0]]

@@ -201,6 +201,11 @@ def _axes(given: Any, expected: Any) -> Iterator[_Candidate]:
                 rolled[tuple(edge)] = given[tuple(edge)]
                 yield _Candidate("shifted", f"{words}, but for the edge", rolled)
     for axes in _subsets(range(expected.ndim)):
+        if len(axes) > 1:
+            words = f"the derivative with axes {axes} reversed"
+            yield _Candidate("reversed", words, np.flip(expected, axes))
+        if expected.size < _FEWEST_ELEMENTS:
+            continue
         mean = np.broadcast_to(expected.mean(axes, keepdims=True), expected.shape)
         count = expected.size // max(1, expected.mean(axes).size)
         over = f"axis {axes[0]}" if len(axes) == 1 else f"axes {axes}"
@@ -249,9 +254,9 @@ def _threshold(mask: Any, parameter: Any) -> str:
     if np.iscomplexobj(parameter) or parameter.shape != mask.shape or mask.sum() < 2:
         return ""
     for values, words in (
-        (np.abs(parameter), "beyond ±{:.3g}, by the parameter's size"),
-        (parameter, "above {:.3g}, by the parameter's value"),
-        (-parameter, "below {:.3g}, by the parameter's value"),
+        (np.abs(parameter), "beyond about ±{:.3g}, by the parameter's size"),
+        (parameter, "above about {:.3g}, by the parameter's value"),
+        (-parameter, "below about {:.3g}, by the parameter's value"),
     ):
         inside, outside = values[mask], values[~mask]
         if outside.max() < inside.min():

@@ -1,7 +1,8 @@
 """A derivative by a complex step, where the function is analytic.
 
 Nothing is subtracted, so nothing cancels: the step is so short that there is no error
-of truncation, and what is left is the rounding of the derivative itself, measured.
+of truncation. What is left is rounding, of which the part that differs from point to
+point is measured; differences must bear the result out within their own bound.
 """
 
 from __future__ import annotations

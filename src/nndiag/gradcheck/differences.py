@@ -20,8 +20,12 @@ from nndiag.gradcheck.point import Vector
 
 _RATIO = 8.0
 _STEPS = 8
-PLACES: Vector = np.arange(2 * _STEPS, dtype=np.float64) - _STEPS
-"""Of the points at which noise is measured, equally spaced around 0."""
+_ODD = 0.7310585786300049
+PLACES: Vector = _ODD * (np.arange(2 * _STEPS, dtype=np.float64) - _STEPS)
+"""Of the points at which noise is measured, equally spaced around 0.
+
+Their distance is no power of 2, or all of them would be rounded alike.
+"""
 _POWERS: Vector = np.asarray(_RATIO ** -np.arange(_STEPS), np.float64)
 _COARSEST = 2.0**-2
 _FINEST = 2.0**-48
@@ -97,7 +101,7 @@ def function_noise(
         spacing: of the points; larger if most of them lie on one step of a staircase,
             as rounding makes where the function adds a large number.
     """
-    widest = spacing * _WIDENING**3
+    widest = spacing * _WIDENING**5
     values = along(direction, spacing * PLACES)
     while np.mean(np.diff(values) == 0) > 0.5 and spacing < widest:
         spacing *= _WIDENING

@@ -127,7 +127,9 @@ class Examiner:
         """Noise of the function as the elements of a leaf move."""
         if leaf.path not in self._noises:
             direction = np.zeros_like(self.vector)
-            direction[leaf.start : leaf.stop] = 1.0
+            # Along equal signs, what two elements add might cancel.
+            signs = np.random.default_rng(leaf.size).choice([-1.0, 1.0], leaf.size)
+            direction[leaf.start : leaf.stop] = signs
             scale = self.program.point.scale(leaf)
             spacings = [2.0**-44] + [2.0**-22] * self.program.is_opaque
             found = max(

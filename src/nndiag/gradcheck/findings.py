@@ -49,7 +49,7 @@ def _mismatch(
     where = (
         f"{worst.path}{list(worst.worst_index)}" if worst.worst_index else worst.path
     )
-    others = f" and {len(wrong) - 1} other leaves" if len(wrong) > 1 else ""
+    others = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
     causes = [leaf.explanation for leaf in wrong if leaf.explanation]
     if cause is not None:
         causes = [cause.text]
@@ -64,7 +64,7 @@ def _mismatch(
             quantity=f"|gradient − derivative| at {where}",
             value=worst.largest_error,
             threshold=worst.error_bound,
-            source="measured error of the derivative by differences in float64",
+            source=f"measured error of the derivative by {worst.method} in float64",
         ),
         *(Evidence(quantity="gradient there", value=c.given) for c in elements),
         *(Evidence(quantity="derivative there", value=c.expected) for c in elements),

@@ -82,6 +82,13 @@ class CallersGiven(Given):
 
     def _own(self, program: Program) -> Vector:
         arrays = self.call(self.point.in_dtypes(self.point.vector))
+        again = self.call(self.point.in_dtypes(self.point.vector))
+        if not all(map(_are_alike, arrays, again)):
+            raise ProgramError(
+                f"{self._name} is not deterministic: called twice with the same "
+                "arguments it returns two gradients; pass what varies (a random key) "
+                "in as an argument, and let nothing be added to an earlier result"
+            )
         # What was computed in float32 on the way may well come out as float64.
         self._eps = max(*map(_eps, arrays), *map(self.point.eps, self.point.checked))
         return self.point.flat_all(arrays, gradient=True)
@@ -131,6 +138,13 @@ class CallersGiven(Given):
         arrays = self.point.in_dtypes(vector, wide=self._wide)
         found = self.call(arrays, wide=self._wide)
         return Values(self.point.flat_all(found, gradient=True), self._eps)
+
+
+def _are_alike(first: Any, second: Any) -> bool:
+    """Whether two gradients differ by rounding at most."""
+    size = np.abs(first).max(initial=0.0)
+    apart = np.abs(np.asarray(first) - np.asarray(second)).max(initial=0.0)
+    return not apart > 64 * _eps(first) * size
 
 
 def _eps(array: Any) -> float:

@@ -210,9 +210,13 @@ class Judge:
         if all(c.is_decided for c in compared):
             return self._record(leaf, evidence, "right", "")
         blurred = [c for c in compared if not c.is_decided]
-        if not self._suspects(leaf) and self._autodiff is not None:
-            words = ""
-            return self._record(leaf, evidence, "right", words)
+        # A gradient by JAX without rules would only be compared with itself.
+        if (
+            self._at_once
+            and not self._cuts[number]
+            and self._agrees_with_autodiff(leaf)
+        ):
+            return self._record(leaf, evidence, "right", "")
         bound = max(c.bound for c in blurred)
         words = f"the derivative is known to ±{bound:.2g} only, too little to decide"
         return self._record(leaf, evidence, "undecided", words)

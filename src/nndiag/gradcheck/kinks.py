@@ -11,6 +11,7 @@ import numpy as np
 
 from nndiag.gradcheck.point import Vector
 from nndiag.gradcheck.program import Program
+from nndiag.gradcheck.reaching import reached
 from nndiag.jaxprs import compat, widening
 
 _NEAR = 1e-9
@@ -72,37 +73,12 @@ def find_ties(program: Program, vector: Vector) -> tuple[int, Vector | None]:
 
 def cuts(program: Program) -> list[frozenset[str]]:
     """For each checked leaf, the primitives of `CUTS` that it reaches."""
-    inner = compat.open_jaxpr(program.jaxpr)
-    count = len(inner.invars)
-    found: list[set[str]] = [set() for _ in range(count)]
-    _trace_cuts(inner, [frozenset({n}) for n in range(count)], found)
-    return [frozenset(names) for names in found]
 
-
-def _trace_cuts(
-    jaxpr: Any, taints: Sequence[frozenset[int]], found: list[set[str]]
-) -> list[frozenset[int]]:
-    """Follows the leaves through a body; returns on which each output depends."""
-    held = dict(zip(jaxpr.invars, taints, strict=True))
-    nothing = frozenset[int]()
-
-    def read(atom: Any) -> frozenset[int]:
-        return nothing if compat.is_literal(atom) else held.get(atom, nothing)
-
-    for equation in jaxpr.eqns:
-        together = nothing.union(*map(read, equation.invars))
+    def label(equation: Any) -> str | None:
         name = equation.primitive.name
-        if name in CUTS:
-            for leaf in together:
-                found[leaf].add(name)
-        for body in compat.jaxprs_in(equation):
-            operands = [read(atom) for atom in equation.invars]
-            same = name in widening.WRAPPINGS and len(operands) == len(body.invars)
-            inputs = operands if same else [together] * len(body.invars)
-            _trace_cuts(body, inputs, found)
-        for variable in equation.outvars:
-            held[variable] = together
-    return [read(atom) for atom in jaxpr.outvars]
+        return name if name in CUTS else None
+
+    return reached(program, label)
 
 
 class _Observer:

@@ -49,7 +49,8 @@ def _count(args: Sequence[Any]) -> int:
 def _second(gradient: Any) -> list[Any]:
     """The gradients in what a `value_and_grad` returns."""
     pair = isinstance(gradient, tuple) and len(gradient) == 2
-    return [gradient[1]] if pair and np.ndim(gradient[0]) == 0 else []
+    number = pair and _numeric(gradient[0]) and np.ndim(gradient[0]) == 0
+    return [gradient[1]] if number else []
 
 
 def _by_structure(gradient: Any, point: Point) -> list[Any] | None:

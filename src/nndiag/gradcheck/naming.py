@@ -32,6 +32,8 @@ def name_factor(
     def equals(value: float) -> bool:
         return bool(np.isclose(abs(factor), value, rtol=tolerance, atol=0))
 
+    if factor > 0 and equals(1):
+        return "factor", f"{words}, but for {factor - 1:+.1e} of it"
     if equals(1):
         step = "the step of gradient descent with learning rate 1"
         return "sign", f"{words}: a sign error, or {step}"

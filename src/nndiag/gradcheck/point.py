@@ -116,6 +116,7 @@ class Point:
             raise ProgramError(
                 "there is no floating-point argument to take a gradient by"
                 + (f" ({kinds})" if kinds else "")
+                + _hint([value for value in values if not _is_array(value)])
             )
         parts = [self.flat(leaf, self._values[leaf.position]) for leaf in self.checked]
         self.vector: Vector = np.concatenate(parts)
@@ -197,6 +198,15 @@ class Point:
         return float(jnp.finfo(leaf.dtype).eps)
 
 
+def _hint(strange: Sequence[Any]) -> str:
+    if not any(hasattr(value, "__dict__") for value in strange):
+        return ""
+    return (
+        "; JAX sees nothing in an object of one's own unless its class is a pytree, "
+        "such as by jax.tree_util.register_dataclass"
+    )
+
+
 def _like(original: Any, array: Any) -> Any:
     """`array` in the type and dtype of `original`."""
     if isinstance(original, jax.Array | np.ndarray | np.generic):
@@ -245,11 +255,6 @@ def _reason(path: str, value: Any) -> str:
             "nndiag.autopsy finds where such a value comes from"
         )
     return ""
-
-
-def is_same_up_to_rounding(first: float, second: float, eps: float) -> bool:
-    """Whether two evaluations of a function differ by rounding only."""
-    return abs(first - second) <= 64 * eps * max(abs(first), abs(second))
 
 
 def silent(jaxpr: Any) -> Any:

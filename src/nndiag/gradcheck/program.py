@@ -226,7 +226,10 @@ def explained(name: str, error: Exception) -> ProgramError:
         ),
         "",
     )
-    return ProgramError(f"{name} raised {type(error).__name__}{where}: {text}")
+    hint = ""
+    if isinstance(error, jax.errors.TracerArrayConversionError):
+        hint = "; a function is differentiated by JAX: write it with jax.numpy"
+    return ProgramError(f"{name} raised {type(error).__name__}{where}: {text}{hint}")
 
 
 def _varying(name: str, first: float, second: float) -> ProgramError:

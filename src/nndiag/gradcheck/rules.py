@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from nndiag.gradcheck.blaming import Subject
 from nndiag.gradcheck.capturing import Use, uses
-from nndiag.gradcheck.comparing import distance, relate
-from nndiag.gradcheck.digits import few_digits
-from nndiag.gradcheck.paths import blame_path
-from nndiag.gradcheck.slips import blame_slip
-from nndiag.gradcheck.slopes import Slope, slope
-from nndiag.gradcheck.stripping import coarsest, is_stepped, strip
+from nndiag.gradcheck.ruling import Verdict, judge_rule
 from nndiag.gradcheck.tracing import trace, wide
-from nndiag.jaxprs import compat
 from nndiag.jaxprs.compat.rules import rule_source
 from nndiag.records.gradcheck import GuiltyRule
 
 _MOST_USES = 16
-_MOST_ELEMENTS = 6
-_LOUDER = 1e3
-_ROUNDING = 1e4
-_COARSE = 1e-4
+
+
+Place = tuple[str, str, int]
 
 
 class Examination(NamedTuple):
@@ -36,21 +26,18 @@ class Examination(NamedTuple):
 
     Attributes:
         guilty: rules that are not the derivative, in the order of the program.
-        deliberate: on rules that are not the derivative on purpose.
+        deliberate: on rules that are not the derivative on purpose, by name of the
+            function, file and line of the rule.
         notes: on rules that could not be examined.
+        places: name, file and line of each guilty rule.
         examined: number of uses that were looked at.
     """
 
     guilty: tuple[GuiltyRule, ...]
-    deliberate: tuple[str, ...]
+    deliberate: dict[Place, str]
     notes: tuple[str, ...]
+    places: frozenset[Place]
     examined: int
-
-
-class _Verdict(NamedTuple):
-    kind: str
-    text: str
-    operand: int = 0
 
 
 def examine_rules(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Examination:
@@ -69,19 +56,19 @@ def examine_rules(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Examinat
     >>> rule.name, rule.explanation
     ('cube', 'with respect to x, it is 0.666667 times the derivative')
     """
-    guilty: dict[tuple[str, str, int], GuiltyRule] = {}
-    nonlinear: dict[tuple[str, str, int], GuiltyRule] = {}
-    told: dict[str, dict[str, None]] = {"deliberate": {}, "note": {}}
-    seen: Counter[tuple[str, str, int]] = Counter()
+    guilty: dict[Place, GuiltyRule] = {}
+    nonlinear: dict[Place, GuiltyRule] = {}
+    deliberate: dict[Place, str] = {}
+    notes: dict[str, None] = {}
+    seen: Counter[Place] = Counter()
     with wide(), np.errstate(all="ignore"):
         traced = trace(fn, *args, **kwargs)
         for use in uses(traced.jaxpr, traced.values):
-            source = rule_source(use.equation)
-            key = (source.function, source.file, source.line)
+            key = place_of(use.equation)
             seen[key] += 1
             if key in guilty or seen[key] > _MOST_USES:
                 continue
-            verdict = _judge(use)
+            verdict = judge_rule(use)
             if verdict is None:
                 continue
             rule = _guilty(use, verdict)
@@ -92,13 +79,27 @@ def examine_rules(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Examinat
             else:
                 place = f" at {rule.file}:{rule.line}" if rule.file else ""
                 text = f"the rule of {rule.name}{place} {verdict.text}"
-                told[verdict.kind][text] = None
+                if verdict.kind == "deliberate":
+                    deliberate[key] = text
+                else:
+                    notes[text] = None
     found = {**guilty, **{k: v for k, v in nonlinear.items() if k not in guilty}}
-    deliberate, notes = (tuple(texts) for texts in told.values())
-    return Examination(tuple(found.values()), deliberate, notes, seen.total())
+    return Examination(
+        tuple(found.values()),
+        deliberate,
+        tuple(notes),
+        frozenset(found),
+        seen.total(),
+    )
 
 
-def _guilty(use: Use, verdict: _Verdict) -> GuiltyRule:
+def place_of(equation: Any) -> Place:
+    """Name of the function, file and line of the rule of an equation."""
+    source = rule_source(equation)
+    return source.function, source.file, source.line
+
+
+def _guilty(use: Use, verdict: Verdict) -> GuiltyRule:
     source = rule_source(use.equation, verdict.operand)
     return GuiltyRule(
         name=source.function,
@@ -112,181 +113,3 @@ def _guilty(use: Use, verdict: _Verdict) -> GuiltyRule:
 def _shorten(file: str) -> str:
     path, here = Path(file), Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else file
-
-
-def _judge(use: Use) -> _Verdict | None:
-    """`None` if the rule is the derivative."""
-    equation, operands = use
-    body = equation.params["call_jaxpr"]
-    chosen = [i for i, value in enumerate(operands) if _is_float(value)]
-    made = [i for i, v in enumerate(equation.outvars) if _is_float(v.aval)]
-    if not chosen or not made or not all(map(_is_finite, operands)):
-        return None
-
-    def ruled(*values: Any) -> list[Any]:
-        outputs = compat.bind(equation, _put(operands, chosen, values))
-        return [outputs[i] for i in made]
-
-    def bare(*values: Any) -> list[Any]:
-        outputs = strip(body, _put(operands, chosen, values))
-        return [outputs[i] for i in made]
-
-    values = [jnp.asarray(operands[i]) for i in chosen]
-    draw = np.random.default_rng(0)
-    weights = [
-        jnp.asarray(draw.standard_normal(v.aval.shape), v.aval.dtype)
-        for v in (equation.outvars[i] for i in made)
-    ]
-    try:
-        _, pull = jax.vjp(ruled, *values)
-        given = [np.asarray(g) for g in pull(weights)]
-    except Exception as error:
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return _Verdict("note", f"cannot be evaluated: {why}")
-    try:
-        _, reference = jax.vjp(bare, *values)
-        expected = [np.asarray(g) for g in reference(weights)]
-    except Exception:  # a while loop, say: differences alone decide
-        expected = [np.full(g.shape, np.nan, g.dtype) for g in given]
-    epsilon, finest = coarsest(ruled, bare, values), coarsest(bare, bare, values)
-    names = rule_source(equation).operands
-    deliberate = None
-    for number, (got, right) in enumerate(zip(given, expected, strict=True)):
-        at = chosen[number] - (len(operands) - len(names))
-        name = names[at] if 0 <= at < len(names) else f"operand {chosen[number]}"
-
-        def along(step: Any, number: int = number) -> list[Any]:
-            moved = [v + step if i == number else v for i, v in enumerate(values)]
-            return bare(*moved)
-
-        def blame(number: int = number, got: Any = got, right: Any = right) -> str:
-            def total(value: Any) -> Any:
-                outputs = bare(
-                    *[value if i == number else v for i, v in enumerate(values)]
-                )
-                return sum(
-                    jnp.vdot(w, o) for w, o in zip(weights, outputs, strict=True)
-                )
-
-            return _blamed(Subject(total, [values[number]], {}), got, right, epsilon)
-
-        verdict = _judge_operand(
-            got,
-            right,
-            name,
-            along,
-            np.asarray(values[number]),
-            weights,
-            epsilon,
-            finest,
-            blame,
-        )
-        if verdict and verdict.kind == "wrong":
-            if is_stepped(body) and not np.any(right):
-                text = (
-                    f"is a straight-through rule: {name} passes a rounding or a step, "
-                    "whose derivative is 0, and the rule is not 0, as such rules are "
-                    "meant to be"
-                )
-                deliberate = _Verdict("deliberate", text, max(at, 0))
-                continue
-            return verdict._replace(kind="guilty", operand=max(at, 0))
-    return deliberate or _judge_scale(ruled, values, weights, given, epsilon)
-
-
-def _judge_operand(
-    got: Any,
-    right: Any,
-    name: str,
-    along: Callable[[Any], list[Any]],
-    value: Any,
-    weights: Sequence[Any],
-    epsilon: float,
-    finest: float,
-    blame: Callable[[], str],
-) -> _Verdict | None:
-    rounding = _ROUNDING * epsilon
-    usable = np.abs(right[np.isfinite(right)])
-    scale = max(usable.max(initial=0.0), np.abs(got[np.isfinite(got)]).max(initial=0.0))
-    error = np.abs(got - right)
-    digits = few_digits(got, right) if error.any() else ""
-    if digits and float(jnp.finfo(digits).eps) > finest:
-        text = f"the derivative rounded to {digits} precision"
-        return _Verdict("wrong", f"with respect to {name}, it is {text}")
-    suspects = np.argwhere(~(error <= rounding * scale))
-    if not len(suspects):
-        return None
-    badness = np.nan_to_num(error[tuple(suspects.T)], nan=np.inf, posinf=np.inf)
-    order = np.argsort(-badness, kind="stable")[:_MOST_ELEMENTS]
-    for index in map(tuple, suspects[order]):
-        found = slope(along, value, index, weights, epsilon)
-        if epsilon > _COARSE:  # differences would see only the steps of its rounding
-            found = Slope(right[index], 0.0, smooth=bool(np.isfinite(right[index])))
-        bound = max(found.bound, rounding * scale)
-        if not found.smooth or abs(got[index] - found.value) <= bound:
-            continue
-        right_there = np.isclose(right[index], found.value, rtol=1e-4, atol=bound)
-        relation = (
-            relate(got, right, np.asarray(value), rounding=rounding)
-            if right_there and np.isfinite(right).all()
-            else None
-        )
-        place = f" at {list(map(int, index))}" if index else ""
-        text = (
-            relation.words
-            if relation
-            else explained
-            if (explained := blame() if right_there else "")
-            else (
-                f"not the derivative: {got[index]:.6g}{place}, where differences give "
-                f"{found.value:.6g} (for one random cotangent); {len(suspects)} of "
-                f"{got.size} elements differ"
-            )
-        )
-        return _Verdict("wrong", f"with respect to {name}, it is {text}")
-    return None
-
-
-def _blamed(subject: Subject, got: Any, right: Any, epsilon: float) -> str:
-    """What the rule does to the derivative of its own function, if one slip does it."""
-    both, rounding = (np.ravel(got), np.ravel(right)), _ROUNDING * epsilon
-    found = blame_path(subject, *both, rounding) or blame_slip(subject, *both, rounding)
-    return found.words if found else ""
-
-
-def _judge_scale(
-    ruled: Callable[..., list[Any]],
-    values: Sequence[Any],
-    weights: Sequence[Any],
-    given: Sequence[Any],
-    epsilon: float,
-) -> _Verdict | None:
-    """A derivative is linear in the cotangent; a rule that clips it is not."""
-    _, pull = jax.vjp(ruled, *values)
-    louder = pull([_LOUDER * w for w in weights])
-    for got, loud in zip(given, louder, strict=True):
-        change = distance(_LOUDER * got, np.asarray(loud))
-        if np.isfinite(got).all() and change > _ROUNDING * epsilon:
-            text = (
-                "it is not linear in the cotangent: 1000 times the cotangent does not "
-                "give 1000 times the result, as where a gradient is clipped on its way"
-            )
-            return _Verdict("nonlinear", text)
-    return None
-
-
-def _put(operands: Sequence[Any], chosen: Sequence[int], values: Any) -> list[Any]:
-    changed = list(operands)
-    for index, value in zip(chosen, values, strict=True):
-        changed[index] = value
-    return changed
-
-
-def _is_float(value: Any) -> bool:
-    return bool(jnp.issubdtype(value.dtype, jnp.inexact)) and bool(
-        np.prod(value.shape, dtype=int)
-    )
-
-
-def _is_finite(value: Any) -> bool:
-    return not _is_float(value) or bool(jnp.isfinite(value).all())

@@ -80,6 +80,8 @@ def _first(
         tried = {slip.step: slip for slip in kind}
         together = [list(tried)] if len(tried) > 1 else []
         for indices in [*by_line(steps, list(tried)), *together]:
+            if subject.patience <= 0:
+                return None
             try:
                 found = np.asarray(
                     subject.gradient({i: tried[i].edit for i in indices})

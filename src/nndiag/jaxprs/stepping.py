@@ -31,15 +31,12 @@ ANALYTIC = frozenset(
         "rsqrt",
         "exp",
         "exp2",
-        "expm1",
         "log",
         "log1p",
         "logistic",
         "sin",
         "cos",
         "tan",
-        "sinh",
-        "cosh",
         "tanh",
         "asin",
         "acos",
@@ -131,6 +128,9 @@ def outputs(equation: Any, operands: Sequence[Any], bind: Bind) -> list[Any]:
         return [_BY_PARTS[name](*operands, **params)]
     if name in DECIDING or not _is_floating(equation):
         return bind(equation, [_real(value) for value in operands])
+    if name in _CANCELLING:
+        real, step = _parts(operands[0])
+        return [bind(equation, [real])[0] + 1j * _CANCELLING[name](real) * step]
     if name == "conv_general_dilated":
         # XLA's complex one loses short steps among sums of both parts.
         (real, step), (kernel, kernel_step) = map(_parts, operands)
@@ -181,6 +181,9 @@ def _reduce_max(value: Any, *, axes: Sequence[int], **_: Any) -> Any:
 def _reduce_min(value: Any, *, axes: Sequence[int], **_: Any) -> Any:
     return -_reduce_max(-value, axes=axes)
 
+
+_CANCELLING = {"expm1": jnp.exp, "cosh": jnp.sinh, "sinh": jnp.cosh}
+"""Functions whose complex form loses digits in XLA, and what their step is times."""
 
 _BY_PARTS: dict[str, Callable[..., Any]] = {
     "max": _max,

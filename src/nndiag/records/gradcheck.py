@@ -18,7 +18,7 @@ class Coordinate:
     Attributes:
         index: of the element in its leaf.
         given: the gradient's value.
-        expected: the derivative, by differences.
+        expected: the derivative, as measured.
         bound: how far `expected` may be off, as measured.
     """
 
@@ -50,8 +50,8 @@ class LeafCheck:
         errors: relative error of each element looked at, NaN for the others, in the
             shape of the leaf; `None` if the leaf was only checked as a whole.
         method: how the derivative was measured: central differences, or, where the
-            function is analytic and they bore it out, a complex step, which has no
-            error but rounding.
+            function is analytic and they bore it out, a complex step, in which no
+            digits cancel.
     """
 
     path: str
@@ -150,7 +150,7 @@ class GradCheck:
         function: name of the function.
         leaves: one for each leaf of the arguments.
         forward_reverse: forward mode against reverse mode, `None` if not asked for.
-        taylor: the remainders, `None` if not asked for.
+        taylor: the remainders.
         hessian: largest asymmetry of the Hessian and error of its products, relative;
             `None` at first order.
         rule: the guilty custom rule, `None` if there is none.

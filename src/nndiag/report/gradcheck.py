@@ -76,7 +76,8 @@ def judge(checks: Sequence[GradCheck]) -> Verdict:
         found = f"{len(wrong)} of {total}" if len(looked_at) > 1 else "its only leaf"
         return Verdict("error", f"{subject} wrong in {found}: {named}{more}.")
     if any(check.ok is False for check in checks):
-        return Verdict("error", f"{subject} wrong: {_other_fault(checks)}.")
+        bad = next(check for check in checks if check.ok is False)
+        return Verdict("error", f"{printable(bad.function)}: {_other_fault(bad)}.")
     undecided = sum(leaf.verdict == "undecided" for leaf in leaves)
     if any(check.ok is None for check in checks):
         rest = "the rest is right" if undecided < len(looked_at) else "see why below"
@@ -87,13 +88,12 @@ def judge(checks: Sequence[GradCheck]) -> Verdict:
     return Verdict("healthy", f"{subject} right {each}.")
 
 
-def _other_fault(checks: Iterable[GradCheck]) -> str:
+def _other_fault(check: GradCheck) -> str:
     """What is wrong where no leaf is."""
-    for check in checks:
-        duality = check.forward_reverse
-        if check.ok is False and duality is not None and duality.agree is False:
-            return "forward and reverse mode disagree"
-    return "its second derivative is not that of the function"
+    duality = check.forward_reverse
+    if duality is not None and duality.agree is False:
+        return "forward and reverse mode disagree"
+    return "the gradient is right, but its own derivative, the Hessian, is wrong"
 
 
 def _facts(

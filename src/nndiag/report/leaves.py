@@ -169,7 +169,7 @@ def _elements(wrong: Sequence[Coordinate]) -> Table:
     return Table(
         columns=("Element", "Given", "Derivative", "Ratio"),
         rows=tuple(row(one) for one in wrong[:_ELEMENTS]),
-        note=f"{more} more known to be wrong." if more > 0 else "",
+        note=f"{more} more were looked at and are wrong." if more > 0 else "",
     )
 
 

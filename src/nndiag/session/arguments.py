@@ -101,13 +101,20 @@ def _load(path: Path) -> dict[str, Any]:
                     f"{path} holds one array without a name; save with "
                     "numpy.savez(path, params=…, batch=…)"
                 )
-            return {name: archive[name] for name in archive.files}
+            arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise SettingError(f"there is no file {path}") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise SettingError(
-            f"{path} is no .npz file of plain arrays: {name_and_text(error)}"
+            f"{path} is no .npz file of plain arrays; make one with "
+            "numpy.savez(path, params=…, batch=…)"
         ) from error
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biufcV":
+            raise SettingError(
+                f"{name} in {path} holds {array.dtype}; only numbers are arguments"
+            )
+    return arrays
 
 
 def _nest(arrays: Mapping[str, Any]) -> dict[str, Any]:

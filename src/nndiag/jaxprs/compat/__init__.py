@@ -27,7 +27,11 @@ from nndiag.jaxprs.compat.equations import trace as trace
 from nndiag.jaxprs.compat.interception import (
     intercepted_gradients as intercepted_gradients,
 )
+from nndiag.jaxprs.compat.interception import is_tracing as is_tracing
 from nndiag.jaxprs.compat.interception import is_watching as is_watching
+from nndiag.jaxprs.compat.interception import (
+    witnessed_gradients as witnessed_gradients,
+)
 from nndiag.jaxprs.compat.origins import is_jax_function as is_jax_function
 from nndiag.jaxprs.compat.origins import lines_of_rules as lines_of_rules
 from nndiag.jaxprs.compat.origins import user_frames as user_frames

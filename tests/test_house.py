@@ -12,7 +12,17 @@ import pytest
 import nndiag
 
 ROOT = Path(__file__).resolve().parents[1]
-DRY = ("errors", "records", "store", "rules", "report", "render", "cli")
+DRY = (
+    "errors",
+    "notebook",
+    "records",
+    "store",
+    "rules",
+    "report",
+    "render",
+    "export",
+    "cli",
+)
 JAX = {"jax", "jaxlib", "optax"}
 
 

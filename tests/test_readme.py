@@ -74,6 +74,7 @@ def test_every_command_is_known_to_these_tests() -> None:
     assert {words[0] for words in of_nndiag()} == {
         "autopsy",
         "explain",
+        "export",
         "gradcheck",
         "list",
         "report",

@@ -282,9 +282,3 @@ def test_options_of_targets_are_refused_for_scripts(nndiag, script):
     answer = nndiag("autopsy", str(script), "--steps", "10")
     assert answer.code == 2
     assert "--steps is for targets" in answer.err
-
-
-def test_running_a_script_says_which_command_is_meant(nndiag, script):
-    answer = nndiag("run", str(script))
-    assert answer.code == 2
-    assert "nndiag autopsy" in answer.err

@@ -7,7 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nndiag.gradcheck import check_grads
 from nndiag.gradcheck.explaining import explain
+
+from .zoo.sequences import PARAMS, network, through_time
 
 SIDE = 4
 RANDOM = np.random.default_rng(11)
@@ -183,3 +186,11 @@ def test_a_slip_in_a_loop_is_found_in_all_iterations_together(changes, said):
 def test_what_no_slip_makes_is_not_explained():
     wrong = normed_on_paper(X) * RANDOM.uniform(0.9, 1.1, X.shape)
     assert "not explained by a single cause" in explained(normed, X, wrong)
+
+
+def test_a_loop_of_which_only_the_last_iteration_is_differentiated_is_named():
+    def gradient(params):
+        return through_time(params, fault="last step")
+
+    found = check_grads(network, PARAMS, gradient=gradient)
+    assert "only the last iteration of the loop at sequences.py" in found.cause.text

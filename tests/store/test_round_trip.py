@@ -283,3 +283,7 @@ def test_the_documented_queries_run_and_all_columns_are_documented(
 def test_importing_the_store_imports_no_jax() -> None:
     program = "import sys, nndiag.store; sys.exit('jax' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_run_is_read_by_the_text_of_its_path(finished: Path) -> None:
+    assert store.read(str(finished)).path == finished

@@ -11,6 +11,7 @@ import typer
 
 from nndiag.cli.autopsy import autopsy
 from nndiag.cli.explain import explain
+from nndiag.cli.export import export
 from nndiag.cli.failure import tell
 from nndiag.cli.gradcheck import gradcheck
 from nndiag.cli.list import list_runs
@@ -40,6 +41,7 @@ app.command("run")(run)
 app.command("autopsy")(autopsy)
 app.command("gradcheck")(gradcheck)
 app.command("report")(report)
+app.command("export")(export)
 app.command("list")(list_runs)
 app.command("explain")(explain)
 

@@ -23,10 +23,12 @@ from nndiag.cli.options import (
     whole,
 )
 from nndiag.cli.outcome import INTERRUPTED, deliver, stage
-from nndiag.errors import ProgramError
+from nndiag.cli.script import watch_script
+from nndiag.errors import ProgramError, SettingError
 
 if TYPE_CHECKING:
     from nndiag.records import Finding
+    from nndiag.session import Script
 
 
 class FailOn(StrEnum):
@@ -47,12 +49,27 @@ class FailOn(StrEnum):
 
 def run(
     target: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="TARGET",
-            help="What to train: package.module:attribute, or file.py:attribute.",
+            metavar="[TARGET|SCRIPT.py]",
+            help="What to train: package.module:attribute, file.py:attribute, or a "
+            "script to run.  [default: mnist_model:target]",
+            show_default=False,
         ),
-    ] = "mnist_model:target",
+    ] = None,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[-- ARGUMENTS]", help="Arguments of the script."),
+    ] = None,
+    module: Annotated[
+        str | None,
+        typer.Option(
+            "-m",
+            metavar="MODULE",
+            help="Run this module as a script, as python -m does.",
+            show_default=False,
+        ),
+    ] = None,
     saturation: Annotated[
         bool,
         typer.Option("--watch-saturation", help="Watch the activations of each layer."),
@@ -109,7 +126,7 @@ def run(
         FailOn, typer.Option(help="End with exit code 1 on such a finding or worse.")
     ] = FailOn.never,
 ) -> int:
-    """Train a target under watch, diagnose the run, and write a report.
+    """Train a target or run a script under watch, diagnose it, and write a report.
 
     The loss, the gradient norms and the check for NaN and Inf are always recorded. Each
     --watch option adds its part; without any, all parts are watched.
@@ -123,7 +140,7 @@ def run(
         "overflow": overflow,
     }
     options = session.RunOptions(
-        target=target,
+        target=target or "mnist_model:target",
         preset=preset,
         changes=assignments(changes or []),
         data=data,
@@ -136,6 +153,29 @@ def run(
         debug_nans=debug_nans,
         dpi=dpi,
     )
+    script = _script(target, module, arguments or [])
+    if script is not None:
+        given = {
+            "--preset": preset,
+            "--set": changes,
+            "--data": data,
+            "--epochs": epochs,
+            "--steps": steps,
+            "--debug-nans": debug_nans,
+        }
+        for option in (name for name, value in given.items() if value):
+            raise SettingError(
+                f"{option} is for targets; {script.name} is run as a script, which "
+                "takes its own arguments after --"
+            )
+        return watch_script(
+            script,
+            options,
+            as_json=as_json,
+            quiet=quiet,
+            open_page=open_page,
+            fails=fail_on.met_by,
+        )
     with stage(as_json=as_json, quiet=quiet) as console:
         outcome = session.run(options, console)
     deliver(outcome, as_json=as_json, quiet=quiet, open_page=open_page)
@@ -146,3 +186,22 @@ def run(
             "the target failed while it trained; the notes of the report say how"
         )
     return 1 if fail_on.met_by(outcome.findings) else 0
+
+
+def _script(
+    target: str | None, module: str | None, arguments: list[str]
+) -> Script | None:
+    """The script to run, `None` if a target is to be trained."""
+    from nndiag import session
+
+    if module is not None:
+        words = [target, *arguments] if target is not None else arguments
+        return session.Script(module, tuple(words), is_module=True)
+    file = Path(target or "")
+    if file.suffix == ".py" and not session.holds_target(file):
+        return session.Script(str(file), tuple(arguments))
+    if arguments:
+        raise SettingError(
+            f"{arguments[0]!r} is an argument for a script; {target} is a target"
+        )
+    return None

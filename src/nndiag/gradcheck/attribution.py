@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from nndiag.gradcheck.explaining import explain
 from nndiag.gradcheck.given import Given
 from nndiag.gradcheck.point import Vector
 from nndiag.gradcheck.program import Program
+from nndiag.jaxprs import widening
 from nndiag.records import LeafCheck, WrongCause
 
 _ROUNDING = 1e-7
@@ -27,6 +30,18 @@ def _off_kinks(
             entry = leaf.start + int(np.ravel_multi_index(index, leaf.shape or (1,)))
             vector[entry] = expected[entry]
     return vector
+
+
+def _without_rules(program: Program) -> Callable[..., Any]:
+    """The function as if it had no custom rules: else others are blamed for theirs."""
+
+    @functools.wraps(program.function)
+    def bare(*args: Any, **kwargs: Any) -> Any:
+        leaves = jax.tree.leaves((args, kwargs))
+        checked = [leaves[leaf.position] for leaf in program.point.checked]
+        return widening.evaluate(program.jaxpr, checked)[0]
+
+    return bare
 
 
 def attribute(
@@ -53,15 +68,13 @@ def attribute(
     if not wrong or expected is None:
         return found, None
     point = program.point
-    # Within a function that has a wrong rule, other steps would be blamed for it.
-    fn = program.function if given.is_callers else None
     cause = explain(
         point.gradients(_off_kinks(leaves, given, expected)),
         point.gradients(expected),
         point.unflattened(point.vector, np),
         paths=[leaf.path for leaf in point.checked],
         rounding=max(_ROUNDING, 64 * given.values.eps),
-        fn=fn,
+        fn=program.function if given.is_callers else _without_rules(program),
         gradient=gradient,
         args=point.args,
         kwargs=point.kwargs,

@@ -10,6 +10,7 @@ its neighbours, and that all finer steps confirm within noise.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ class Slope:
             as far as noise lets one see.
         step: the one that was chosen.
         noise: of the function, η.
+        typical: largest slope, or difference of slopes, at any step.
         sharpened: whether a complex step gave the last digits.
     """
 
@@ -55,6 +57,7 @@ class Slope:
     jump: float
     step: float
     noise: float
+    typical: float = 0.0
     sharpened: bool = False
 
 
@@ -160,7 +163,10 @@ class _Table:
         ]
         if not found:
             return Slope(math.nan, math.inf, 0.0, float(steps[-1]), self._noise)
-        return min(found, key=lambda slope: slope.bound)
+        best = min(found, key=lambda slope: slope.bound)
+        known = np.abs([*quotients, *gaps])
+        typical = float(known[np.isfinite(known)].max())
+        return dataclasses.replace(best, typical=typical)
 
     def _at(
         self, k: int, steps: Vector, quotients: Vector, gaps: Vector, noise: Vector

@@ -25,7 +25,8 @@ _SHARP = 1e-3
 """A derivative is decided where its bound is below this share of its typical size."""
 
 _FAINT = 1e-7
-"""… or below this share of the function's value per unit of the point."""
+"""… or below this share of the function's value per unit of the point, or of the
+slopes that it has around."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class Examiner:
             slope=slope,
             rounding=4 * self._eps * typical,
             typical=typical,
-            faint=_FAINT * abs(self.base) / max(scale, 1.0),
+            faint=_FAINT * max(abs(self.base) / max(scale, 1.0), slope.typical),
         )
         if not compared.is_wrong:
             return compared

@@ -30,6 +30,8 @@ class Step(NamedTuple):
         outputs: numbers of values.
         file: where the user wrote it, ``""`` if unknown.
         line: the line in `file`, 0 if unknown.
+        turn: number of its outermost unrolled loop, its iteration, and how many there
+            are; `None` outside of loops.
     """
 
     equation: Any
@@ -37,6 +39,7 @@ class Step(NamedTuple):
     outputs: tuple[int, ...]
     file: str
     line: int
+    turn: tuple[int, int, int] | None = None
 
 
 Edit = Callable[[dict[int, Any], Step], list[Any]]
@@ -57,6 +60,7 @@ class Listing:
         self.steps: list[Step] = []
         self.constants: dict[int, Any] = {}
         self._count = 0
+        self._turn: tuple[int, int, int] | None = None
         inner = compat.open_jaxpr(jaxpr)
         self.inputs = [self._number() for _ in inner.invars]
         self.outputs = self._add(jaxpr, self.inputs, None)
@@ -109,9 +113,8 @@ class Listing:
             else:
                 results = [self._number() for _ in equation.outvars]
                 _, file, line = locate(seen)
-                self.steps.append(
-                    Step(equation, tuple(atoms), tuple(results), file, line)
-                )
+                ends = tuple(atoms), tuple(results)
+                self.steps.append(Step(equation, *ends, file, line, self._turn))
             known.update(zip(equation.outvars, results, strict=True))
         return [atom(variable) for variable in inner.outvars]
 
@@ -123,7 +126,9 @@ class Listing:
         shapes = [v.aval for v in equation.invars[fixed + carried :]]
         made: dict[int, list[Any]] = {}
         turns = range(length)
+        outer, loop = self._turn, self._number()
         for turn in reversed(turns) if equation.params["reverse"] else turns:
+            self._turn = outer or (loop, turn, length)
             sliced = [
                 self._add(
                     compat.trace(lambda x, t=turn: [x[t]], shape), [row], equation
@@ -133,6 +138,7 @@ class Listing:
             inputs = [*constants, *carry, *(atom for (atom,) in sliced)]
             results = self._add(equation.params["jaxpr"], inputs, call)
             carry, made[turn] = results[:carried], results[carried:]
+        self._turn = outer
         stacked = []
         for number, variable in enumerate(equation.outvars[carried:]):
             row = jax.ShapeDtypeStruct(variable.aval.shape[1:], variable.aval.dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,10 +76,12 @@ def _first(
 ) -> Blame | None:
     steps = subject.listing.steps
     slips = _slips(subject.listing, set(subject.sources))
-    for kind in itertools.chain(slips, _later(subject)):
+    whole = [list(kind) for kind in _truncations(steps)]
+    for kind in itertools.chain(slips, _later(subject), whole):
         tried = {slip.step: slip for slip in kind}
         together = [list(tried)] if len(tried) > 1 else []
-        for indices in [*by_line(steps, list(tried)), *together]:
+        apart = [] if kind in whole else by_line(steps, list(tried))
+        for indices in [*apart, *together]:
             if subject.patience <= 0:
                 return None
             try:
@@ -93,7 +95,8 @@ def _first(
                 continue
             slip, step = tried[indices[0]], steps[indices[0]]
             often = f"{factor:.6g} times " if abs(factor - 1) > rounding else ""
-            calls = f" ({len(indices)} uses)" if len(indices) > 1 else ""
+            several = len(indices) > 1 and kind not in whole
+            calls = f" ({len(indices)} uses)" if several else ""
             words = (
                 f"{often}what comes out when {slip.words.format(place(step) + calls)}"
             )
@@ -257,6 +260,19 @@ def _later(subject: Subject) -> Iterator[list[Slip]]:
                 if np.shape(last) == np.shape(values[state]):
                     found.append(Slip(after, surrogates.with_factor(last), words))
         yield found
+
+
+def _truncations(steps: Sequence[Step]) -> Iterator[Iterator[Slip]]:
+    """Loops of which only the last iteration, or the first, is differentiated."""
+    for loop, length in dict.fromkeys((s.turn[0], s.turn[2]) for s in steps if s.turn):
+        for kept, name in ((length - 1, "last"), (0, "first")):
+            words = f"only the {name} iteration of the loop{{}} counts"
+            yield (
+                Slip(index, surrogates.frozen, f"{words}: the terms of all others lack")
+                for index, step in enumerate(steps)
+                if step.turn is not None and step.turn[0] == loop
+                if step.turn[1] != kept
+            )
 
 
 def _name(step: Step) -> str:

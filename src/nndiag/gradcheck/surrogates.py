@@ -37,6 +37,13 @@ def _edit(
     return edit
 
 
+def frozen(values: dict[int, Any], step: Step) -> list[Any]:
+    """The step as it is, and no derivative of it."""
+    operands = [read(values, atom) for atom in step.inputs]
+    outputs = compat.bind(step.equation, operands)
+    return [jax.lax.stop_gradient(output) for output in outputs]
+
+
 def straight(origin: int) -> Edit:
     """The derivative by the value of number `origin` is 1."""
     return _edit(lambda values, operands, result, step: values[origin])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from nndiag.notebook import Shown
 from nndiag.records.autopsy import Autopsy
 from nndiag.records.site import Site
 
@@ -29,7 +30,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Finding(Shown):
     """A verdict: what is wrong, where, when, why, how sure, and what to try.
 
     Attributes:

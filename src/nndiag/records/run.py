@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nndiag.notebook import Shown
 from nndiag.records.autopsy import Autopsy
 from nndiag.records.readings import Role
 from nndiag.records.site import Site
@@ -73,7 +74,7 @@ class Layer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class Run(Shown):
     """A stored run, read back: all that rules and reports may see.
 
     Attributes:
@@ -105,8 +106,9 @@ class Run:
     evaluations: Mapping[str, tuple[Integers, Floats]]
     recorded: Integers
     finite: NDArray[np.bool_]
-    readings: Mapping[tuple[Role, str, Site], Floats]
-    samples: Mapping[tuple[Site, int], Floats]
+    # thousands of arrays, which no line of text could show
+    readings: Mapping[tuple[Role, str, Site], Floats] = field(repr=False)
+    samples: Mapping[tuple[Site, int], Floats] = field(repr=False)
     notes: tuple[str, ...]
     autopsies: Mapping[int, Autopsy] = field(default_factory=dict[int, Autopsy])
 

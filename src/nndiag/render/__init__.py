@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from nndiag.render.json import findings_json as findings_json
     from nndiag.render.json import gradcheck_json as gradcheck_json
     from nndiag.render.live import LiveView as LiveView
+    from nndiag.render.notebook import fragment as fragment
     from nndiag.render.page import html as html
 
 _HOMES = {
     "LiveView": "live",
     "autopsy_json": "json",
     "findings_json": "json",
+    "fragment": "notebook",
     "gradcheck_json": "json",
     "gradcheck_text": "gradcheck",
     "html": "page",
@@ -36,6 +38,7 @@ __all__ = [
     "LiveView",
     "autopsy_json",
     "findings_json",
+    "fragment",
     "gradcheck_json",
     "gradcheck_text",
     "html",

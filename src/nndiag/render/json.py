@@ -5,7 +5,8 @@ The structure, version 1::
     {
       "schema": 1,
       "verdict": {"level": "error", "sentence": "…"},
-      "run": {"path", "target", "status", "seconds", "steps", "recorded",
+      "run": {"path", "target", "command", "seed", "every", "watched", "started",
+              "git", "status", "seconds", "steps", "recorded",
               "first_loss", "last_loss", "settings", "versions", "device"},
       "findings": [
         {"code", "name", "title", "severity", "confidence",
@@ -74,6 +75,12 @@ def findings_json(run: Run, findings: Sequence[Finding]) -> str:
         "run": {
             "path": str(run.path),
             "target": run.header.target,
+            "command": run.header.command,
+            "seed": run.header.seed,
+            "every": run.header.every,
+            "watched": run.header.watched,
+            "started": run.header.started,
+            "git": run.header.git,
             "status": run.status,
             "seconds": run.seconds,
             "steps": len(run.steps),

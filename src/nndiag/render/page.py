@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -26,23 +27,35 @@ def html(report: Report) -> str:
     Args:
         report: from `nndiag.report.build`.
     """
+    return fill("report.html", report=report, prefix="")
+
+
+def fill(template: str, *, prefix: str, **values: object) -> str:
+    """A template with its values, and with what all templates need.
+
+    Args:
+        template: its file name.
+        prefix: of all ids, so that they are unique where it comes to stand.
+        values: by name.
+    """
+
+    def draw(picture: Picture) -> Markup:
+        # Matplotlib has escaped the names in it
+        return Markup(inline(replace(picture, name=prefix + picture.name)))
+
     return (
         _environment()
-        .get_template("report.html")
+        .get_template(template)
         .render(
-            report=report,
+            values,
+            prefix=prefix,
             light=theme.LIGHT,
             dark=theme.DARK,
             words=theme.WORDS,
-            inline=_picture,
+            inline=draw,
             code=_code,
         )
     )
-
-
-def _picture(picture: Picture) -> Markup:
-    # Matplotlib has escaped the names in it
-    return Markup(inline(picture))
 
 
 def _code(text: str) -> Markup:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from nndiag.session.recording import Recording as Recording
     from nndiag.session.recording import record as record
     from nndiag.session.running import run as run
+    from nndiag.session.scripting import Script as Script
+    from nndiag.session.scriptrun import ScriptOutcome as ScriptOutcome
+    from nndiag.session.scriptrun import run_script as run_script
 
 _HOMES = {
     "CheckOptions": "gradchecking",
@@ -35,6 +38,8 @@ _HOMES = {
     "Outcome": "publishing",
     "Recording": "recording",
     "RunOptions": "options",
+    "Script": "scripting",
+    "ScriptOutcome": "scriptrun",
     "check_gradients": "gradchecking",
     "examine_run": "autopsying",
     "examine_script": "autopsying",
@@ -46,6 +51,7 @@ _HOMES = {
     "record": "recording",
     "require_empty": "checkpage",
     "run": "running",
+    "run_script": "scriptrun",
     "target": "building",
 }
 

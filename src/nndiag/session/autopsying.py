@@ -13,11 +13,12 @@ from nndiag.errors import RunError
 from nndiag.probes import Level
 from nndiag.records import Autopsy
 from nndiag.replay import LookFor, autopsy
+from nndiag.session.breaking import run_until_bad
 from nndiag.session.failing import with_loss_only
 from nndiag.session.options import RunOptions
 from nndiag.session.program import Program, settle
 from nndiag.session.running import bad_input, count_epochs, keys, prepare
-from nndiag.session.scripting import run_until_bad
+from nndiag.session.scripting import Script
 from nndiag.session.training import Poisoned, Trainer, epochs
 
 
@@ -103,7 +104,8 @@ def examine_script(
     Raises:
         TargetError: there is no such file, or it raises.
     """
-    number, found = run_until_bad(path, arguments, look_for)
+    script = Script(str(path), tuple(arguments))
+    number, found = run_until_bad(script, look_for)
     return Examined(number, found, failed=found is not None, unit="jitted call")
 
 

@@ -26,8 +26,12 @@ def describe(
     every: int = 1,
     watched: tuple[str, ...] = (),
     steps_planned: int = 0,
+    program: str | None = None,
 ) -> Header:
-    """The header of a run that starts now, of `target` if there is one."""
+    """The header of a run that starts now, of `target` if there is one.
+
+    `program` is the file whose revision counts, by default that of the target.
+    """
     settings = getattr(target, "settings", None)
     return Header(
         target=name,
@@ -39,7 +43,7 @@ def describe(
         settings=_plain(settings),
         versions=_versions(),
         device=_device(),
-        git=_revision(_program(name)),
+        git=_revision(program or _program(name)),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

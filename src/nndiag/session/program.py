@@ -9,10 +9,8 @@ step pays for a choice between them, and readings leave as rows of one small arr
 from __future__ import annotations
 
 import functools
-import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
@@ -21,52 +19,14 @@ import numpy as np
 
 from nndiag.errors import ProgramError
 from nndiag.probes import Level, watch
-from nndiag.records import Readings
 from nndiag.replay import finite_leaves
-from nndiag.session.reduction import reduce_readings
+from nndiag.session.packing import Packed, pack
 from nndiag.session.wording import name_and_text
 
 LONGEST = 100
 """Steps per dispatch at most, so that a killed run has lost few of them."""
 
 Step = Callable[[Any, Any], tuple[Any, dict[str, Any]]]
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Packed:
-    """Readings as one array, and how to read them.
-
-    A batch of another shape may be read at other places: the layout travels with the
-    numbers, through JAX.
-
-    Attributes:
-        numbers: those of a step, or a row for each recorded step.
-        structure: the pytree that they are the leaves of.
-        shapes: the shape of each leaf.
-    """
-
-    numbers: Any
-    structure: Any = field(metadata={"static": True})
-    shapes: tuple[tuple[int, ...], ...] = field(metadata={"static": True})
-
-    def unpack(self, row: int) -> Readings | None:
-        """The readings of a recorded step, as floats and NumPy arrays.
-
-        Returns:
-            `None` if nothing was measured.
-        """
-        numbers, plain = self.numbers[row], self.numbers[row].tolist()
-        leaves: list[Any] = []
-        position = 0
-        for shape in self.shapes:
-            size = math.prod(shape)
-            if shape:
-                leaves.append(numbers[position : position + size].reshape(shape))
-            else:
-                leaves.append(plain[position])
-            position += size
-        return reduce_readings(self.structure.unflatten(leaves))
 
 
 class Stretch(NamedTuple):
@@ -156,10 +116,7 @@ class Program:
             # Of its own faults a watch only warns; here they end the watching.
             warnings.filterwarnings("error", "nndiag could not watch")
             (state, metrics), readings = self._watch(state, batch)
-        leaves, structure = jax.tree.flatten(readings)
-        numbers = jnp.concatenate([leaf.ravel().astype(jnp.float32) for leaf in leaves])
-        shapes = tuple(leaf.shape for leaf in leaves)
-        return state, metrics, Packed(numbers, structure, shapes)
+        return state, metrics, pack(readings)
 
     def _run(
         self, state: Any, data: Any, start: Any, steps: Any, number: Any, watching: bool

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import operator
+import threading
 import time
 import warnings
 from collections import deque
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import jax
 
-from nndiag import rules, store
+from nndiag import render, rules, store
 from nndiag.errors import SettingError
 from nndiag.jaxprs import compat
 from nndiag.records import NAN_CHECK_REVIVED, Finding, Readings, Status, StepRecord
@@ -22,6 +23,9 @@ from nndiag.session.describing import describe
 from nndiag.session.publishing import Outcome, publish
 from nndiag.session.reduction import reduce_loss, reduce_readings, scalar
 from nndiag.session.wording import name_and_text
+
+_Pending = tuple[int, float, Any, dict[str, Any]]
+"""Step, seconds, readings and metrics, perhaps still on their way."""
 
 
 def record(path: str | Path, *, every: int = 1) -> Recording:
@@ -56,8 +60,10 @@ def record(path: str | Path, *, every: int = 1) -> Recording:
 class Recording:
     """A run being recorded; a context manager that closes it.
 
-    Neither `log` nor `evaluate` nor `close` ends the training: what cannot be stored
-    is left out; the first such loss is noted, and told in a warning at the end.
+    Any thread may call it, and a process may have several open at once. Neither `log`
+    nor `evaluate` nor `close` ends the training: what cannot be stored is left out;
+    the first such loss is noted, and told in a warning at the end. What comes after
+    `close` is not stored, and told in a warning, once.
 
     Attributes:
         path: the run directory.
@@ -67,7 +73,9 @@ class Recording:
         self.path = path
         self._every = every
         self._writer = store.create(path, describe(every=every))
-        self._pending: deque[tuple[int, float, Any, Any]] = deque()
+        self._pending: deque[_Pending] = deque()
+        self._lock = threading.RLock()
+        self._closed = self._warned = False
         self._began = time.perf_counter()
         self._lost: str | None = None
 
@@ -91,7 +99,9 @@ class Recording:
         if compat.debug_nans_is_dead():
             compat.revive_debug_nans()
             self._writer.note(NAN_CHECK_REVIVED)
-        with self._losing(f"step {step!r}"):
+        with self._losing(f"step {step!r}"), self._lock:
+            if self._is_closed(f"step {step!r}"):
+                return
             number = operator.index(step)
             given = {} if metrics is None else metrics
             if not isinstance(given, Mapping):
@@ -106,7 +116,9 @@ class Recording:
 
     def evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
         """Stores held-out metrics after `step` steps; what is no scalar is left out."""
-        with self._losing(f"the evaluation after step {step!r}"):
+        with self._losing(f"the evaluation after step {step!r}"), self._lock:
+            if self._is_closed(f"the evaluation after step {step!r}"):
+                return
             number = operator.index(step)
             self._writer.evaluate(number, self._scalars(f"step {number}", metrics))
 
@@ -121,7 +133,11 @@ class Recording:
         return publish(self.path, dpi=dpi)
 
     def close(self, status: Status = "finished") -> None:
-        """Stores what is pending and closes the run."""
+        """Stores what is pending and closes the run; the first call counts."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
         self._drain()
         self._writer.close(status)
         if lost := self._writer.lost or self._lost:
@@ -143,10 +159,34 @@ class Recording:
         else:
             self.close("failed")
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdict on the run so far."""
+        self._drain()
+        return render.fragment(store.read(self.path))
+
     def _drain(self) -> None:
-        while self._pending:
-            self._store(*self._pending.popleft())
+        while (first := self._first()) is not None:
+            # without the lock: a thread that trains must not wait for this one
+            with suppress(Exception):
+                jax.block_until_ready(first[2:])
+            with self._lock:
+                if self._first() is first:
+                    self._store(*self._pending.popleft())
         self._writer.flush()
+
+    def _first(self) -> _Pending | None:
+        with self._lock:
+            return self._pending[0] if self._pending else None
+
+    def _is_closed(self, what: str) -> bool:
+        if self._closed and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"The run {self.path} is closed: {what} is not stored, nor is what "
+                "follows.",
+                stacklevel=3,
+            )
+        return self._closed
 
     def _store(
         self, step: int, seconds: float, readings: Any, metrics: dict[str, Any]
@@ -180,12 +220,13 @@ class Recording:
             self._lose(what, name_and_text(error))
 
     def _lose(self, what: str, why: str) -> None:
-        if self._lost is None:
-            self._lost = f"Could not store {what} ({why})."
-            self._writer.note(self._lost)
+        with self._lock:
+            if self._lost is None:
+                self._lost = f"Could not store {what} ({why})."
+                self._writer.note(self._lost)
 
 
-def _is_ready(pending: tuple[int, float, Any, Any]) -> bool:
+def _is_ready(pending: _Pending) -> bool:
     leaves: list[Any] = jax.tree.leaves(pending[2:])
     return all(
         leaf.is_deleted() or leaf.is_ready()

@@ -10,5 +10,7 @@ from nndiag.store.listing import RunSummary as RunSummary
 from nndiag.store.listing import list_runs as list_runs
 from nndiag.store.reader import read as read
 from nndiag.store.schema import SCHEMA_VERSION as SCHEMA_VERSION
+from nndiag.store.streaming import Entry as Entry
+from nndiag.store.streaming import stream as stream
 from nndiag.store.writer import Writer as Writer
 from nndiag.store.writer import create as create

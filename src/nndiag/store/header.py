@@ -10,7 +10,7 @@ from typing import Any, cast
 from nndiag.errors import RunError
 from nndiag.records import Header
 from nndiag.store.plain import plain
-from nndiag.store.schema import HEADER, SCHEMA_VERSION
+from nndiag.store.schema import DATABASE, HEADER, SCHEMA_VERSION
 
 _LARGEST = 4 << 20  # bytes; a header of a few kilobytes is usual
 
@@ -22,10 +22,29 @@ def require_new(directory: Path) -> None:
         RunError: `directory` exists, and is not an empty directory.
     """
     if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
-        raise RunError(
-            f"{directory} already exists and is never overwritten; "
-            f"choose another directory, or remove it first"
-        )
+        raise _in_the_way(directory)
+
+
+def claim(directory: Path) -> None:
+    """Makes a run directory for one run, though others may try at the same moment.
+
+    Raises:
+        RunError: `directory` exists, and is not an empty directory.
+        OSError: it cannot be made.
+    """
+    require_new(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        (directory / DATABASE).touch(exist_ok=False)  # only one of them can make it
+    except FileExistsError as error:
+        raise _in_the_way(directory) from error
+
+
+def _in_the_way(directory: Path) -> RunError:
+    return RunError(
+        f"{directory} already exists and is never overwritten; "
+        f"choose another directory, or remove it first"
+    )
 
 
 def write_header(directory: Path, header: Header) -> None:

@@ -31,7 +31,7 @@ _MOST_NUMBERS = 1 << 27  # 1 GiB of float64; only a crafted database asks for mo
 _Series = dict[tuple[Role, str, Site], Floats]
 
 
-def read(path: Path, *, most: int = 2_000) -> Run:
+def read(path: str | Path, *, most: int = 2_000) -> Run:
     """Read a run directory: finished, killed, moved elsewhere, or still training.
 
     What is stored stays as it is. All losses, metrics and evaluations are
@@ -50,9 +50,10 @@ def read(path: Path, *, most: int = 2_000) -> Run:
     Raises:
         RunError: if `path` is not a run directory, is damaged, or has a newer schema.
     """
+    path = Path(path)
     with open_database(path) as connection:
         header = read_header(path)
-        sites = _sites(connection)
+        sites = read_sites(connection)
         seconds, steps, loss = _losses(connection)
         stored, finite = _recorded(connection)
         kept = _thin(finite, most)
@@ -93,7 +94,8 @@ def read_status(connection: sqlite3.Connection) -> Status:
     return cast(Status, status)
 
 
-def _sites(connection: sqlite3.Connection) -> dict[int, Site]:
+def read_sites(connection: sqlite3.Connection) -> dict[int, Site]:
+    """The sites by their number in this database."""
     sites: dict[int, Site] = {}
     rows = connection.execute(
         "SELECT id, key, kind, scope, function, dtype, file, shape, position, line "
@@ -254,11 +256,16 @@ def _readings(
             for quantity in quantities:
                 series = np.full(recorded.shape, np.nan)
                 series[where_recorded] = values[quantity][first:end]
-                readings[role, quantity, _known(sites, number)] = series
+                readings[role, quantity, known_site(sites, number)] = series
     return readings
 
 
-def _known(sites: dict[int, Site], number: object) -> Site:
+def known_site(sites: dict[int, Site], number: object) -> Site:
+    """The site of that number.
+
+    Raises:
+        ValueError: there is none.
+    """
     if not isinstance(number, int) or number not in sites:
         raise ValueError(f"there is no site {number!r}")
     return sites[number]
@@ -273,7 +280,7 @@ def _samples(
     connection: sqlite3.Connection, sites: dict[int, Site]
 ) -> dict[tuple[Site, int], Floats]:
     return {
-        (_known(sites, number), _integer(step)): np.frombuffer(
+        (known_site(sites, number), _integer(step)): np.frombuffer(
             elements, dtype="<f4"
         ).astype(np.float64)
         for number, step, elements in connection.execute(

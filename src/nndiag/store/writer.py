@@ -20,7 +20,7 @@ from nndiag.records import (
 )
 from nndiag.store.autopsies import insert_autopsy
 from nndiag.store.database import create_database
-from nndiag.store.header import require_new, write_header
+from nndiag.store.header import claim, write_header
 from nndiag.store.samples import Samples
 from nndiag.store.schema import DATABASE, number, text
 
@@ -57,8 +57,7 @@ def create(path: Path, header: Header) -> Writer:
         ('finished', 7, [2.3])
     """
     try:
-        require_new(path)
-        path.mkdir(parents=True, exist_ok=True)
+        claim(path)
         write_header(path, header)
         return Writer(path, create_database(path / DATABASE))
     except (OSError, sqlite3.Error) as error:

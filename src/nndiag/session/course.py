@@ -1,0 +1,155 @@
+"""The run of one function of a script: its calls are steps, some of them recorded."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nndiag import store
+from nndiag.records import Header, Status, StepRecord
+from nndiag.session.packing import Packed
+from nndiag.session.wording import name_and_text
+
+_MOST_SCALARS = 8
+_SAME = 1e-5
+"""A mean over microbatches is rounded in another order."""
+
+
+class _Pending(NamedTuple):
+    """A step whose numbers have not been read yet.
+
+    Attributes:
+        number: of the step.
+        seconds: since the run began.
+        packed: its readings, `None` of a bare step.
+        scalars: those of what the function returned that may be the loss, by position.
+    """
+
+    number: int
+    seconds: float
+    packed: Packed | None
+    scalars: dict[int, Any]
+
+
+class Course:
+    """The steps of one function, stored as they become ready.
+
+    Nothing here waits for the device before the end, and nothing raises: what cannot
+    be stored is left out, and said.
+
+    Args:
+        path: the run directory, made at the first step.
+        header: makes the header of the run.
+
+    Attributes:
+        path: as given.
+        steps: how many there were.
+        recorded: how many of them with readings.
+    """
+
+    def __init__(self, path: Path, header: Callable[[], Header]) -> None:
+        self.path = path
+        self.steps = self.recorded = 0
+        self._header = header
+        self._writer: store.Writer | None = None
+        self._lost = ""
+        self._began = time.perf_counter()
+        self._pending: deque[_Pending] = deque()
+        self._losses: set[int] | None = None
+
+    def log(self, number: int, result: Any, packed: Packed | None) -> None:
+        """Takes what a step returned, and its readings if it was a recorded one."""
+        self.steps += 1
+        self.recorded += packed is not None
+        seconds = time.perf_counter() - self._began
+        self._pending.append(_Pending(number, seconds, packed, self._scalars(result)))
+        while self._pending and _is_ready(self._pending[0]):
+            self._store(self._pending.popleft())
+
+    def note(self, sentence: str) -> None:
+        """Keeps what people must know of the run."""
+        if self._open() is not None:
+            self._open().note(sentence)  # type: ignore[union-attr]
+
+    def close(self, status: Status) -> bool:
+        """Stores what is pending; whether there is a run to look at."""
+        while self._pending:
+            self._store(self._pending.popleft())
+        if self._writer is None:
+            return False
+        if self._lost:
+            self._writer.note(self._lost)
+        self._writer.close(status)
+        return True
+
+    def _open(self) -> store.Writer | None:
+        if self._writer is None and not self._lost:
+            try:
+                self._writer = store.create(self.path, self._header())
+            except Exception as error:
+                self._lost = f"Nothing could be stored ({name_and_text(error)})."
+        return self._writer
+
+    def _scalars(self, result: Any) -> dict[int, Any]:
+        """The floating scalars that were returned and may be the loss."""
+        found: dict[int, Any] = {}
+        for position, leaf in enumerate(jax.tree.leaves(result)):
+            if np.ndim(leaf) or not isinstance(leaf, jax.Array):
+                continue
+            if self._losses is not None and position not in self._losses:
+                continue
+            if jnp.issubdtype(leaf.dtype, jnp.floating):
+                found[position] = leaf
+            if len(found) == _MOST_SCALARS:
+                break
+        return found
+
+    def _store(self, step: _Pending) -> None:
+        writer = self._open()
+        if writer is None:
+            return
+        try:
+            values = {
+                position: float(scalar)
+                for position, scalar in step.scalars.items()
+                if not scalar.is_deleted()
+            }
+            readings, loss = None, None
+            if step.packed is not None:
+                numbers = np.asarray(step.packed.numbers)[None]
+                packed = Packed(numbers, step.packed.structure, step.packed.shapes)
+                readings = packed.unpack(0)
+                loss = None if readings is None else readings.loss
+                self._compare(values, loss)
+            if loss is None and self._losses:
+                loss = values.get(min(self._losses))
+            writer.add(StepRecord(step.number, step.seconds, loss, {}, readings))
+        except Exception as error:
+            self._lost = self._lost or (
+                f"Could not store step {step.number} ({name_and_text(error)})."
+            )
+
+    def _compare(self, values: dict[int, float], loss: float | None) -> None:
+        """Keeps as candidates those that have been the loss at each recorded step."""
+        if loss is None:
+            return
+        same = {
+            position
+            for position, value in values.items()
+            if np.isclose(value, loss, rtol=_SAME, atol=0, equal_nan=True)
+        }
+        self._losses = same if self._losses is None else self._losses & same
+
+
+def _is_ready(step: _Pending) -> bool:
+    arrays = [*step.scalars.values()]
+    if step.packed is not None:
+        arrays.append(step.packed.numbers)
+    return all(array.is_deleted() or array.is_ready() for array in arrays)

@@ -96,7 +96,10 @@ def test_the_commands_of_nndiag_work_one_after_another(
     for words in of_nndiag():
         if words == ["gradcheck"]:
             continue  # a test of its own: tests/cli/test_gradcheck.py
-        if words[0] == "run":
+        if "--" in words:
+            words[1:1] = ["--dpi", "40"]
+            words[-1] = "12"
+        elif words[0] == "run":
             bundled = words[1].startswith("--")
             words += SMALL + (SMALL_NETWORK if bundled else [])
         code = main(words)

@@ -19,7 +19,7 @@ parser.add_argument("--steps", type=int, default=200)
 parser.add_argument("--save", help="file for the parameters")
 options = parser.parse_args()
 
-CHANNELS = (1, 8, 16)
+CHANNELS = (1, 4, 8)
 optimizer = optax.adam(1e-3)
 
 
@@ -27,7 +27,7 @@ def init(key):
     first, second, third = jax.random.split(key, 3)
     return {
         "conv1": jax.random.normal(first, (3, 3, *CHANNELS[:2])) * np.sqrt(2 / 9),
-        "conv2": jax.random.normal(second, (3, 3, *CHANNELS[1:])) * np.sqrt(2 / 72),
+        "conv2": jax.random.normal(second, (3, 3, *CHANNELS[1:])) * np.sqrt(2 / 36),
         "dense": jax.random.normal(third, (7 * 7 * CHANNELS[-1], 10)) * 0.03,
         "biases": jnp.zeros(10),
     }
@@ -69,7 +69,7 @@ rng = np.random.default_rng(0)
 params = init(jax.random.key(0))
 state = optimizer.init(params)
 for step in range(options.steps):
-    rows = rng.integers(0, len(images), 64)
+    rows = rng.integers(0, len(images), 32)
     params, state, (value, accuracy) = update(
         params, state, images[rows], labels[rows], with_accuracy=True
     )

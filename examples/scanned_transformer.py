@@ -20,7 +20,7 @@ parser.add_argument("--save", help="file for the parameters")
 options = parser.parse_args()
 
 TEXT = np.frombuffer(Path(__file__).read_bytes() * 4, np.uint8).astype(np.int32)
-LAYERS, WIDTH, HEADS, LENGTH, VOCABULARY = 4, 64, 4, 32, 256
+LAYERS, WIDTH, HEADS, LENGTH, VOCABULARY = 4, 32, 4, 16, 256
 optimizer = optax.adam(optax.warmup_cosine_decay_schedule(0, 3e-3, 20, 400))
 
 
@@ -84,7 +84,7 @@ rng = np.random.default_rng(0)
 params = init(jax.random.key(0))
 state = optimizer.init(params)
 for step in range(options.steps):
-    starts = rng.integers(0, len(TEXT) - LENGTH - 1, 16)
+    starts = rng.integers(0, len(TEXT) - LENGTH - 1, 8)
     letters = TEXT[starts[:, None] + np.arange(LENGTH + 1)]
     params, state, value = update(params, state, letters)
     if step % 100 == 0:

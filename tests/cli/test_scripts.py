@@ -1,6 +1,7 @@
 """`nndiag run script.py`: any script, unmodified."""
 
 import json
+import runpy
 import subprocess
 import sys
 
@@ -51,7 +52,7 @@ def run(nndiag, tmp_path):
 
 def bare(name, tmp_path):
     """What the script makes of the parameters without nndiag."""
-    subprocess.run([sys.executable, name], check=True, cwd=tmp_path)
+    runpy.run_path(name, run_name="__main__")
     return np.load(tmp_path / "w.npy").tobytes()
 
 

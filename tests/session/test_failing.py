@@ -16,7 +16,8 @@ import toy
 
 
 def options(tmp_path, name, **changes):
-    return RunOptions(target=f"toy:{name}", out=tmp_path / "run", every=3, **changes)
+    changes = {"every": 3, "dpi": 40, **changes}
+    return RunOptions(target=f"toy:{name}", out=tmp_path / "run", **changes)
 
 
 def first_bad_step(target, limit=40):

@@ -47,7 +47,8 @@ class Odd:
 def train(monkeypatch, tmp_path, target, **changes):
     monkeypatch.setattr(toy, "odd", target, raising=False)
     chosen = {"epochs": 1, "every": 1} | changes
-    return run(RunOptions(target="toy:odd", out=tmp_path / "run", **chosen)).run
+    options = RunOptions(target="toy:odd", out=tmp_path / "run", dpi=40, **chosen)
+    return run(options).run
 
 
 def norms(run):

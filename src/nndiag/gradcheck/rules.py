@@ -48,6 +48,7 @@ def examine_rules(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Examinat
     decide, so that a convention at a kink is no fault. Rules of JAX and of optax,
     flax, equinox and haiku are taken as they are.
 
+    >>> import jax
     >>> @jax.custom_vjp
     ... def cube(x):
     ...     return x**3

@@ -77,7 +77,7 @@ def _first(
     steps = subject.listing.steps
     slips = _slips(subject.listing, set(subject.sources))
     whole = [list(kind) for kind in _truncations(steps)]
-    for kind in itertools.chain(slips, _later(subject), whole):
+    for kind in itertools.chain(whole, slips, _later(subject)):
         tried = {slip.step: slip for slip in kind}
         together = [list(tried)] if len(tried) > 1 else []
         apart = [] if kind in whole else by_line(steps, list(tried))

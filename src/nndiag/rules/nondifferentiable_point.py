@@ -7,8 +7,8 @@ side and from the operations in the program.
 
 ## Why it matters
 
-At a kink (relu at 0, equal arguments of max, the edge of a clip) every value between
-the two one-sided derivatives is a subgradient, and no check can call one of them wrong.
+At a kink (relu at 0, equal arguments of max, the edge of a clip) there is no derivative
+to hold a gradient against: any value between the two one-sided ones may be meant.
 Through a `stop_gradient` or a rounding the gradient differs from the derivative on
 purpose.
 

@@ -52,6 +52,7 @@ class Course:
         path: as given.
         steps: how many there were.
         recorded: how many of them with readings.
+        lost: what could not be stored, in a sentence, ``""`` if nothing.
     """
 
     def __init__(self, path: Path, header: Callable[[], Header]) -> None:
@@ -59,7 +60,7 @@ class Course:
         self.steps = self.recorded = 0
         self._header = header
         self._writer: store.Writer | None = None
-        self._lost = ""
+        self.lost = ""
         self._began = time.perf_counter()
         self._pending: deque[_Pending] = deque()
         self._losses: set[int] | None = None
@@ -69,9 +70,13 @@ class Course:
         self.steps += 1
         self.recorded += packed is not None
         seconds = time.perf_counter() - self._began
-        self._pending.append(_Pending(number, seconds, packed, self._scalars(result)))
-        while self._pending and _is_ready(self._pending[0]):
-            self._store(self._pending.popleft())
+        try:
+            scalars = self._scalars(result)
+            self._pending.append(_Pending(number, seconds, packed, scalars))
+            while self._pending and _is_ready(self._pending[0]):
+                self._store(self._pending.popleft())
+        except Exception as error:  # never the end of the script
+            self._lose(f"step {number}", error)
 
     def note(self, sentence: str) -> None:
         """Keeps what people must know of the run."""
@@ -84,18 +89,21 @@ class Course:
             self._store(self._pending.popleft())
         if self._writer is None:
             return False
-        if self._lost:
-            self._writer.note(self._lost)
+        if self.lost:
+            self._writer.note(self.lost)
         self._writer.close(status)
         return True
 
     def _open(self) -> store.Writer | None:
-        if self._writer is None and not self._lost:
+        if self._writer is None and not self.lost:
             try:
                 self._writer = store.create(self.path, self._header())
             except Exception as error:
-                self._lost = f"Nothing could be stored ({name_and_text(error)})."
+                self._lose("anything", error)
         return self._writer
+
+    def _lose(self, what: str, error: Exception) -> None:
+        self.lost = self.lost or f"Could not store {what} ({name_and_text(error)})."
 
     def _scalars(self, result: Any) -> dict[int, Any]:
         """The floating scalars that were returned and may be the loss."""
@@ -132,9 +140,7 @@ class Course:
                 loss = values.get(min(self._losses))
             writer.add(StepRecord(step.number, step.seconds, loss, {}, readings))
         except Exception as error:
-            self._lost = self._lost or (
-                f"Could not store step {step.number} ({name_and_text(error)})."
-            )
+            self._lose(f"step {step.number}", error)
 
     def _compare(self, values: dict[int, float], loss: float | None) -> None:
         """Keeps as candidates those that have been the loss at each recorded step."""

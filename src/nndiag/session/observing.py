@@ -67,6 +67,7 @@ class Observer:
         """What was and was not seen, one sentence each."""
         said = [fun.summary for fun in self.trained]
         said += [note for fun in self.trained for note in dict.fromkeys(fun.notes)]
+        said += [f.course.lost for f in self.trained if f.course and f.course.lost]
         if self._was_disabled:
             said.append(
                 "While jax.disable_jit was on, nothing was watched: there is no "

@@ -117,12 +117,13 @@ class _Watching:
         if ending.error is not None:
             interrupted = isinstance(ending.error, KeyboardInterrupt)
             status = "interrupted" if interrupted else "failed"
+        closed = self.observer.close(status)
         seen = self.observer.seen or [
             f"{self.script.name} took no gradient with jax.grad or jax.value_and_grad "
             "while it ran, so there was nothing to watch."
         ]
         outcomes: list[Outcome] = []
-        for course in self.observer.close(status):
+        for course in closed:
             with contextlib.suppress(KeyboardInterrupt):
                 try:
                     outcomes.append(publish(course.path, dpi=self.options.dpi))

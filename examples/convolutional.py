@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+
 from mnist_model.data import load
 
 parser = argparse.ArgumentParser()

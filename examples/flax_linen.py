@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 from flax.training.train_state import TrainState
+
 from mnist_model.data import load
 
 parser = argparse.ArgumentParser()

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import optax
 from flax import nnx
+
 from mnist_model.data import load
 
 parser = argparse.ArgumentParser()

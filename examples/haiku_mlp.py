@@ -11,6 +11,7 @@ import haiku as hk
 import jax
 import numpy as np
 import optax
+
 from mnist_model.data import load
 
 parser = argparse.ArgumentParser()

@@ -6,10 +6,12 @@ It knows nothing of nndiag.
 """
 
 import argparse
+import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
 from mnist_model.data import load
 
 parser = argparse.ArgumentParser()
@@ -23,7 +25,7 @@ RATE = 0.1
 
 def init(key):
     layers = []
-    for inputs, units in zip(SIZES, SIZES[1:], strict=False):
+    for inputs, units in itertools.pairwise(SIZES):
         key, own = jax.random.split(key)
         weights = jax.random.normal(own, (inputs, units)) * np.sqrt(2 / inputs)
         layers.append({"weights": weights, "biases": jnp.zeros(units)})

@@ -164,6 +164,21 @@ sys.exit(7)
     assert read(path).status == "finished"
 
 
+def test_a_warning_that_python_gives_once_is_given_once(script, run, recwarn):
+    name = script("""
+import warnings
+warnings.simplefilter("default")
+step = jax.jit(step)
+for _ in range(12):
+    w, value = step(w, X)
+    warnings.warn("slow")
+""")
+    answer, _ = run(name, every="2")
+    assert answer.code == 0
+    assert answer.err.count("UserWarning: slow") <= 1
+    assert sum("slow" in str(given.message) for given in recwarn) <= 1
+
+
 def test_json_comes_alone_on_standard_output(script, run):
     answer, _ = run(script("step = jax.jit(step)" + LOOP + "print('mine')"), "--json")
     assert json.loads(answer.out)["verdict"]["level"] == "healthy"

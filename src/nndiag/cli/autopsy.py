@@ -18,6 +18,7 @@ from nndiag.cli.options import (
     Seed,
     Steps,
     assignments,
+    refuse_for_script,
 )
 from nndiag.cli.outcome import stage
 from nndiag.errors import SettingError
@@ -86,18 +87,14 @@ def autopsy(
             examined, wanted = session.examine_run(Path(subject)), Wanted.any
         elif subject.endswith(".py") and not session.holds_target(Path(subject)):
             path = Path(subject)
-            given = {
+            settings = {
                 "--preset": preset,
                 "--set": changes,
                 "--data": data,
                 "--epochs": epochs,
                 "--steps": steps,
             }
-            for option in (name for name, value in given.items() if value):
-                raise SettingError(
-                    f"{option} is for targets; {subject} is run as a script, which "
-                    "takes its own arguments after --"
-                )
+            refuse_for_script(subject, settings)
             wanted = look_for or Wanted.nan
             examined = session.examine_script(
                 path, arguments or [], look_for=wanted.value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import typer
@@ -31,6 +31,20 @@ def whole(option: str) -> Callable[[int | str], int]:
             ) from None
 
     return parse
+
+
+def refuse_for_script(script: str, options: Mapping[str, object]) -> None:
+    """Raises if an option was given that only a target understands.
+
+    Raises:
+        SettingError: one of `options`, by flag, has a value.
+    """
+    for flag, value in options.items():
+        if value:
+            raise SettingError(
+                f"{flag} is for targets; {script} is run as a script, which takes its "
+                "own arguments after --"
+            )
 
 
 def assignments(pairs: list[str]) -> dict[str, str]:

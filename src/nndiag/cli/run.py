@@ -20,6 +20,7 @@ from nndiag.cli.options import (
     Seed,
     Steps,
     assignments,
+    refuse_for_script,
     whole,
 )
 from nndiag.cli.outcome import INTERRUPTED, deliver, stage
@@ -155,7 +156,7 @@ def run(
     )
     script = _script(target, module, arguments or [])
     if script is not None:
-        given = {
+        settings = {
             "--preset": preset,
             "--set": changes,
             "--data": data,
@@ -163,11 +164,7 @@ def run(
             "--steps": steps,
             "--debug-nans": debug_nans,
         }
-        for option in (name for name, value in given.items() if value):
-            raise SettingError(
-                f"{option} is for targets; {script.name} is run as a script, which "
-                "takes its own arguments after --"
-            )
+        refuse_for_script(script.name, settings)
         return watch_script(
             script,
             options,

@@ -31,7 +31,7 @@ def load_target(name: str) -> Target:
     if name.endswith(".py") and Path(name).is_file() and not holds_target(Path(name)):
         raise TargetError(
             f"{name} is a script, no target: it defines neither target nor init and "
-            f"train_step; nndiag autopsy {name} runs it until something breaks"
+            f"train_step; nndiag run {name} watches it"
         )
     module, found = load_object(name)
     if found is module and not hasattr(module, "init"):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nndiag.session.jitting import Jitted
+from nndiag.session.wording import name_and_text
 
 if TYPE_CHECKING:
     from nndiag.session.course import Course
@@ -31,6 +32,7 @@ class Observed(Jitted):
         course: its steps.
         watched: the compiled function that also returns readings, `None` if it has
             none, and runs bare.
+        traced: the kinds of arguments that the watched program is ready for.
         notes: what people must know of its readings.
     """
 
@@ -51,6 +53,7 @@ class Observed(Jitted):
         self.calls = 0
         self.course: Course | None = None
         self.watched: Any = None
+        self.traced: set[Hashable] = set()
         self.notes: list[str] = []
         self._answer, self._meet = answer, meet
 
@@ -61,6 +64,11 @@ class Observed(Jitted):
         # Compiled ahead of time, a function takes no static arguments any more.
         static = [name for name in self.options if name.startswith("static_")]
         return lowered if static else _Lowered(self, lowered, self._answer)
+
+    def give_up(self, error: Exception) -> None:
+        """Runs it bare from now on."""
+        self.watched = None
+        self.notes.append(f"{self.place} runs unwatched: {name_and_text(error)}")
 
     @property
     def name(self) -> str:

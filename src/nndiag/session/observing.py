@@ -7,9 +7,9 @@ runs. A function that takes no gradient runs as the script made it.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import threading
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from nndiag.session.jitting import replaced_jit
 from nndiag.session.observed import Observed
 from nndiag.session.packing import pack
 from nndiag.session.unseen import random_state, unseen
-from nndiag.session.wording import name_and_text, text_of
 
 _HERE = str(Path(__file__).parents[1])
 _JAX = str(Path(jax.__file__).parent)
@@ -164,8 +163,11 @@ class Observer:
         with self._lock:
             if fun.course is None:
                 fun.course = self._course(fun.name)
-                fun.watched = self._watched(fun.fun, fun.options)
                 self.trained.append(fun)
+                try:
+                    fun.watched = self._watched(fun.fun, fun.options)
+                except Exception as error:
+                    fun.give_up(error)
             number, course = fun.calls, fun.course
             fun.calls += 1
         packed = None
@@ -183,19 +185,20 @@ class Observer:
     def _trace(
         self, fun: Observed, args: Any, kwargs: Any, drawn: Callable[[], None] | None
     ) -> None:
-        """Makes the watched program ready, or gives it up."""
-        faults: list[str] = []
+        """Makes the watched program ready for such arguments, or gives it up."""
+        kind = _kind((args, kwargs))
+        if kind in fun.traced:
+            return
+        fun.traced.add(kind)
         with unseen(drawn) as told:
             try:
                 fun.watched.trace(*args, **kwargs)
             except Exception as error:
-                faults.append(text_of(error))
+                fun.give_up(error)
         for sentence in told:
-            known = "could not watch" in sentence
-            (faults if known else fun.notes).append(sentence)
-        if faults:
-            fun.watched = None
-            fun.notes.append(f"{fun.place} runs unwatched: {faults[0]}")
+            if "could not watch" in sentence:
+                fun.watched = None
+            fun.notes.append(sentence)
 
     def _run_watched(
         self, fun: Observed, bare: Callable[..., Any], args: Any, kwargs: Any
@@ -208,8 +211,7 @@ class Observer:
                 raise
             # If the fault is the script's own, it is raised again here.
             result = bare(*args, **kwargs)
-            fun.watched = None
-            fun.notes.append(f"{fun.place} runs unwatched: {name_and_text(error)}")
+            fun.give_up(error)
             return result, None
 
     def _witness(self) -> None:
@@ -226,9 +228,23 @@ def _is_deleted(leaf: Any) -> bool:
     return isinstance(leaf, jax.Array) and leaf.is_deleted()
 
 
+def _kind(arguments: Any) -> Hashable:
+    """What mostly decides whether JAX traces a function anew."""
+    leaves, structure = jax.tree.flatten(arguments)
+    return str(structure), tuple(map(_kind_of_leaf, leaves))
+
+
+def _kind_of_leaf(leaf: Any) -> Hashable:
+    if hasattr(leaf, "dtype"):
+        return leaf.shape, str(leaf.dtype)
+    return leaf if isinstance(leaf, str | bool) else type(leaf)
+
+
 def _place() -> str:
     """The line of the script that takes a gradient now."""
-    for frame in reversed(traceback.extract_stack()):
-        if not frame.filename.startswith((_HERE, _JAX)):
-            return f"{Path(frame.filename).name}:{frame.lineno}"
+    frame = inspect.currentframe()
+    while frame is not None:
+        if not frame.f_code.co_filename.startswith((_HERE, _JAX)):
+            return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+        frame = frame.f_back
     return "an unknown line"

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import re
 import warnings
 from collections.abc import Callable, Iterator
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -23,6 +20,7 @@ from nndiag.session.describing import describe
 from nndiag.session.failing import examine
 from nndiag.session.loading import configure, load_target
 from nndiag.session.options import RunOptions
+from nndiag.session.places import new_directory
 from nndiag.session.program import Program, settle
 from nndiag.session.reduction import scalar
 from nndiag.session.training import Poisoned, Trainer, epochs
@@ -79,7 +77,7 @@ class _Run:
     def execute(self, console: Console | None) -> Outcome:
         """Trains, stores and publishes."""
         options = self.options
-        path = options.out or _new_path(options)
+        path = options.out or new_directory(options.preset or options.target)
         store.require_new(path)
         if console is not None:
             console.print("making data and parameters ready …")
@@ -181,19 +179,6 @@ def _planned_steps(target: Target, stack: Any, count: int, limit: int | None) ->
         return limit or 0
     total = count * len(jax.tree.leaves(stack)[0])
     return min(total, limit or total)
-
-
-def _new_path(options: RunOptions) -> Path:
-    """A directory under ``reports/`` that does not exist yet."""
-    name = options.preset or re.sub(r"\W+", "-", options.target).strip("-")
-    stem = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    candidates = (Path("reports") / f"{stem}{suffix}" for suffix in _suffixes())
-    return next(path for path in candidates if not path.exists())
-
-
-def _suffixes() -> Iterator[str]:
-    yield ""
-    yield from (f"-{number}" for number in itertools.count(2))
 
 
 @contextlib.contextmanager

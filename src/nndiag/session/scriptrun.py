@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from nndiag.session.course import Course
 from nndiag.session.describing import describe
 from nndiag.session.observing import Observer
 from nndiag.session.options import RunOptions
+from nndiag.session.places import new_directory
 from nndiag.session.publishing import Outcome, publish
 from nndiag.session.scripting import Ending, Script, last_words, play
 from nndiag.session.wording import name_and_text
@@ -88,9 +88,8 @@ class _Watching:
         self.script, self.options = script, options
         last = script.name.rpartition(".")[2]
         stem = last if script.is_module else Path(script.name).stem
-        new = Path("reports") / f"{stem}-{datetime.now():%Y%m%d-%H%M%S}"
         # The script may change its directory.
-        first = (options.out or new).absolute()
+        first = (options.out or new_directory(stem)).absolute()
         store.require_new(first)
         names, here = _Names(first), Path(script.name).absolute()
 

@@ -68,6 +68,15 @@ def place(mark: Mark, value: Any, *riders: Any) -> Any:
     return mark_primitive.bind(value, *riders, mark=mark)
 
 
+def has_marks(equation: Any) -> bool:
+    """Whether a mark stands anywhere in the bodies of `equation`."""
+    return any(
+        inner.primitive is mark_primitive or has_marks(inner)
+        for body in compat.jaxprs_in(equation)
+        for inner in body.eqns
+    )
+
+
 def _jvp(primals: Any, tangents: Any, *, mark: Mark) -> tuple[Any, Any]:
     value = mark_primitive.bind(*primals, mark=mark)
     tangent = tangents[0]

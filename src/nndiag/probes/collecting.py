@@ -1,24 +1,22 @@
 """Rewrites a marked program to return, beside its outputs, what its marks point at.
 
-Each mark is replaced by its operand and by statistics of it. Statistics leave a scan
-stacked along a new leading axis, and a `cond` as NaN from the branch not taken. A
-primitive whose bodies cannot be rewritten is evaluated whole; the marks in it are lost,
-which is noted.
+Each mark is replaced by its operand and by statistics of it. A primitive whose bodies
+cannot be entered is evaluated whole; the marks in it are lost, which is noted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from nndiag.jaxprs import compat
-from nndiag.jaxprs.marks import Mark, mark_primitive
+from nndiag.jaxprs.marks import Mark, has_marks, mark_primitive
 from nndiag.probes import statistics
-from nndiag.probes.descent import Descent, Flow, Scaled, describe_step, out_of_jit
-from nndiag.probes.harvest import Harvest, Key, all_finite
+from nndiag.probes.descent import Descent, Flow, Scaled, describe_step
+from nndiag.probes.entering import Result, rule_for
+from nndiag.probes.harvest import Harvest, Key
 from nndiag.probes.level import Level
 
 
@@ -36,7 +34,7 @@ class Collector:
 
     def run(
         self, jaxpr: Any, constants: Sequence[Any], values: Sequence[Any]
-    ) -> _Result:
+    ) -> Result:
         """Evaluates `jaxpr`.
 
         Returns:
@@ -53,7 +51,7 @@ class Collector:
             operands = [
                 a.val if compat.is_literal(a) else known[a] for a in equation.invars
             ]
-            rule = _rule(equation)
+            rule = rule_for(equation)
             if equation.primitive is mark_primitive:
                 mark = equation.params["mark"]
                 self._read(mark, operands, harvest)
@@ -146,141 +144,3 @@ class Collector:
                 )
             harvest.put("update", key, stats)
             harvest.finite.append(statistics.is_finite(stats))
-
-
-_Result = tuple[list[Any], Harvest, Flow]
-
-
-def _enter_jit(collector: Collector, equation: Any, operands: list[Any]) -> _Result:
-    body = equation.params["jaxpr"]
-    flows: list[Flow] = []
-
-    def call(*values: Any) -> Any:
-        outputs, harvest, flow = collector.run(
-            compat.open_jaxpr(body), compat.constants(body), values
-        )
-        flows[:] = [out_of_jit(flow)]
-        return outputs, harvest
-
-    call.__name__ = equation.params["name"]
-    with compat.source(equation):
-        outputs, harvest = jax.jit(call)(*operands)
-    return outputs, harvest, flows[0]
-
-
-def _enter_remat(collector: Collector, equation: Any, operands: list[Any]) -> _Result:
-    body = equation.params["jaxpr"]
-    origins: dict[Key, int] = {}
-    structures: list[Any] = []
-
-    def call(*values: Any) -> list[Any]:
-        outputs, harvest, flow = collector.run(body, (), values)
-        origins.update(flow.origins)
-        # What is recomputed was read when it was first computed.
-        harvest.stats["value"].clear()
-        leaves, structure = jax.tree.flatten(harvest)
-        structures[:] = [structure]
-        return [*outputs, *leaves]
-
-    changed = compat.retrace(body, call)
-    outputs = compat.bind(equation, operands, jaxpr=changed)
-    count = len(equation.outvars)
-    harvest = structures[0].unflatten(outputs[count:])
-    return outputs[:count], harvest, Flow.nothing()._replace(origins=origins)
-
-
-def _enter_scan(collector: Collector, equation: Any, operands: list[Any]) -> _Result:
-    body = equation.params["jaxpr"]
-    constants, carried = compat.scan_split(equation)
-    fixed = operands[:constants]
-    origins: dict[Key, int] = {}
-
-    def step(carry: list[Any], x: list[Any]) -> tuple[list[Any], Any]:
-        values = [*fixed, *carry, *x]
-        outputs, harvest, flow = collector.run(
-            compat.open_jaxpr(body), compat.constants(body), values
-        )
-        # Within the loop the carry is the state: input constants + i is output i.
-        pairs = {constants + i: i for i in range(carried)}
-        collector.read_updates(harvest, flow, pairs, values, outputs)
-        harvest.gradients.clear()
-        origins.update({k: i for k, i in flow.origins.items() if i < constants})
-        return outputs[:carried], (outputs[carried:], harvest)
-
-    with compat.source(equation):
-        carry, (stacked, harvest) = jax.lax.scan(
-            step,
-            operands[constants : constants + carried],
-            operands[constants + carried :],
-            length=equation.params["length"],
-            reverse=equation.params["reverse"],
-            unroll=equation.params["unroll"],
-        )
-    return [*carry, *stacked], harvest, Flow.nothing()._replace(origins=origins)
-
-
-def _enter_cond(collector: Collector, equation: Any, operands: list[Any]) -> _Result:
-    index, *values = operands
-    branches = equation.params["branches"]
-
-    def evaluate(branch: Any) -> Callable[..., tuple[list[Any], Harvest]]:
-        def call(*inputs: Any) -> tuple[list[Any], Harvest]:
-            outputs, harvest, _ = collector.run(
-                compat.open_jaxpr(branch), compat.constants(branch), inputs
-            )
-            harvest.gradients.clear()
-            return outputs, harvest
-
-        return call
-
-    calls = [evaluate(branch) for branch in branches]
-    shapes = [jax.eval_shape(call, *values)[1] for call in calls]
-
-    def filled(call: Callable[..., tuple[list[Any], Harvest]]) -> Callable[..., Any]:
-        def run(*inputs: Any) -> Any:
-            outputs, harvest = call(*inputs)
-            for shape in shapes:
-                for role, readings in shape.stats.items():
-                    for key, stats in readings.items():
-                        harvest.put(role, key, jax.tree.map(_missing, stats))
-                for number, loss in shape.losses.items():
-                    harvest.losses.setdefault(number, _missing(loss))
-            return outputs, harvest._replace(finite=[all_finite(harvest)])
-
-        return run
-
-    with compat.source(equation):
-        outputs, harvest = jax.lax.switch(index, [filled(c) for c in calls], *values)
-    return outputs, harvest, Flow.nothing()
-
-
-def _missing(shape: Any) -> Any:
-    return jnp.full(shape.shape, jnp.nan, shape.dtype)
-
-
-_Rule = Callable[[Collector, Any, list[Any]], _Result]
-_RULES: dict[str, _Rule] = {
-    "jit": _enter_jit,
-    "remat2": _enter_remat,
-    "scan": _enter_scan,
-    "cond": _enter_cond,
-}
-
-
-def _rule(equation: Any) -> _Rule | None:
-    """How to enter `equation`, if marks stand in it and it can be entered."""
-    rule = _RULES.get(equation.primitive.name)
-    if rule is None or not has_marks(equation):
-        return None
-    if rule is _enter_cond and compat.debug_nans_is_on():
-        return None  # the NaN of the branch not taken would stop the program
-    return rule
-
-
-def has_marks(equation: Any) -> bool:
-    """Whether a mark stands anywhere in the bodies of `equation`."""
-    return any(
-        inner.primitive is mark_primitive or has_marks(inner)
-        for body in compat.jaxprs_in(equation)
-        for inner in body.eqns
-    )

@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from nndiag.jaxprs import compat
-from nndiag.jaxprs.marks import mark_primitive
-from nndiag.probes.collecting import has_marks
+from nndiag.jaxprs.marks import has_marks, mark_primitive
 from nndiag.probes.partition import Partition, is_array
 
 

@@ -36,6 +36,9 @@ class TensorStats(NamedTuple):
             (a relu that passes nothing), 0 to 1.
         saturated_units: share of units saturated on every row of the batch, 0 to 1.
         cosine: of an update, the cosine between it and the negative gradient.
+        entropy: of attention, the mean over queries of −Σ p ln p / ln n over the n
+            keys, 0 (each query sees one key) to 1 (each sees all alike).
+        ratio: of a residual branch, its norm over that of the stream it is added to.
         sample: up to 256 elements, evenly strided, for pictures of the distribution.
     """
 
@@ -49,6 +52,8 @@ class TensorStats(NamedTuple):
     dead_units: Array | None = None
     saturated_units: Array | None = None
     cosine: Array | None = None
+    entropy: Array | None = None
+    ratio: Array | None = None
     sample: Array | None = None
 
 

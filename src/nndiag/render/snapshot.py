@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nndiag.records import (
+    QUANTITIES,
     Floats,
     Header,
     Readings,
@@ -24,8 +25,9 @@ def snapshot(record: StepRecord) -> Run:
     readings: dict[tuple[Role, str, Site], Floats] = {}
     for role, by_site in _roles(record.readings):
         for site, stats in by_site.items():
-            for quantity, value in zip(stats._fields, stats, strict=True):
-                if value is not None and quantity != "sample":
+            for quantity in QUANTITIES:
+                value = getattr(stats, quantity)
+                if value is not None:
                     readings[role, quantity, site] = np.array([value], np.float64)
     sites = {site for _, _, site in readings}
     return Run(

@@ -12,7 +12,7 @@ import numpy as np
 
 from nndiag.records import Autopsy, Direction, Kind, Link, Operand
 from nndiag.store.plain import plain, real
-from nndiag.store.schema import AUTOPSIES_SINCE, LARGEST_CELL, text
+from nndiag.store.schema import LARGEST_CELL, SINCE, text
 
 _MOST = 100
 """Autopsies to read of a run at most; one is usual."""
@@ -124,7 +124,7 @@ def read_autopsies(
 ) -> tuple[dict[int, Autopsy], list[str]]:
     """The autopsies of a run by step, and a note on each that cannot be read."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version < AUTOPSIES_SINCE:
+    if version < SINCE["autopsy"]:
         return {}, []
     autopsies: dict[int, Autopsy] = {}
     notes: list[str] = []

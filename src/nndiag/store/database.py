@@ -13,10 +13,10 @@ from tempfile import TemporaryDirectory
 
 from nndiag.errors import RunError
 from nndiag.store.schema import (
-    AUTOPSIES_SINCE,
     DATABASE,
     LARGEST_CELL,
     SCHEMA_VERSION,
+    SINCE,
     TABLES,
     text,
 )
@@ -115,7 +115,7 @@ def _check_schema(connection: sqlite3.Connection, directory: Path) -> None:
         )
     present = dict(connection.execute("SELECT name, sql FROM sqlite_master").fetchall())
     for name, statement in TABLES.items():
-        if name == "autopsy" and 1 <= version < AUTOPSIES_SINCE:
+        if 1 <= version < SINCE.get(name, 1):
             continue
         if version < 1 or present.get(name) != statement:
             raise RunError(

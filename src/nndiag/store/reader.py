@@ -11,11 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nndiag.records import (
-    QUANTITIES,
     Floats,
     Header,
     Integers,
-    Role,
     Run,
     Site,
     SiteKind,
@@ -25,10 +23,7 @@ from nndiag.store.autopsies import read_autopsies
 from nndiag.store.database import open_database
 from nndiag.store.header import read_header
 from nndiag.store.schema import HEADER
-
-_ROLES: tuple[Role, ...] = get_args(Role)
-_MOST_NUMBERS = 1 << 27  # 1 GiB of float64; only a crafted database asks for more
-_Series = dict[tuple[Role, str, Site], Floats]
+from nndiag.store.series import known_site, limit, read_columns, read_series
 
 
 def read(path: str | Path, *, most: int = 2_000) -> Run:
@@ -79,7 +74,7 @@ def read(path: str | Path, *, most: int = 2_000) -> Run:
             evaluations=_evaluations(connection),
             recorded=recorded,
             finite=finite[kept],
-            readings=_readings(connection, sites, recorded),
+            readings=read_series(connection, sites, recorded),
             samples=_samples(connection, sites),
             notes=tuple(notes),
             autopsies=autopsies,
@@ -136,21 +131,9 @@ def _integer(value: object) -> int:
     return value
 
 
-def _columns(
-    connection: sqlite3.Connection,
-    query: str,
-    parameters: tuple[object, ...],
-    types: str,
-) -> list[NDArray[Any]]:
-    """The columns of a query's answer; NULL and ``'NaN'`` both become NaN."""
-    dtype = np.dtype([(f"column_{i}", code) for i, code in enumerate(types.split())])
-    table = np.fromiter(connection.execute(query, parameters), dtype=dtype)
-    return [table[name].copy() for name in dtype.names or ()]
-
-
 def _losses(connection: sqlite3.Connection) -> tuple[float, Integers, Floats]:
     (last,) = connection.execute("SELECT max(seconds) FROM step").fetchone()
-    steps, loss = _columns(
+    steps, loss = read_columns(
         connection,
         "SELECT step, loss FROM step WHERE loss IS NOT NULL ORDER BY step",
         (),
@@ -167,7 +150,7 @@ def _named(
     for (name,) in connection.execute(f"SELECT DISTINCT name FROM {table}").fetchall():
         if not isinstance(name, str):
             raise ValueError(f"{name!r} in {table} is not a name")
-        steps, values = _columns(
+        steps, values = read_columns(
             connection,
             f"SELECT step, value FROM {table} WHERE name = ? ORDER BY step",
             (name,),
@@ -186,7 +169,7 @@ def _evaluations(
 def _metrics(connection: sqlite3.Connection, steps: Integers) -> dict[str, Floats]:
     """The metrics by name, aligned with `steps`; NaN where a step had none."""
     named = _named(connection, "metric")
-    _limit(len(named), len(steps))
+    limit(len(named), len(steps))
     return {
         name: _aligned(own_steps, values, steps)
         for name, (own_steps, values) in named.items()
@@ -204,7 +187,7 @@ def _aligned(own_steps: Integers, values: Floats, steps: Integers) -> Floats:
 
 
 def _recorded(connection: sqlite3.Connection) -> tuple[Integers, NDArray[np.bool_]]:
-    steps, finite = _columns(
+    steps, finite = read_columns(
         connection, "SELECT step, finite FROM recorded ORDER BY step", (), "i8 i8"
     )
     return steps, finite != 0
@@ -218,62 +201,6 @@ def _thin(finite: NDArray[np.bool_], most: int) -> Integers:
     spaced = np.linspace(0, count - 1, most).round().astype(np.int64)
     fault = np.flatnonzero(~finite)[:1]
     return np.unique(np.concatenate([spaced, fault, np.maximum(fault - 1, 0)]))
-
-
-def _readings(
-    connection: sqlite3.Connection, sites: dict[int, Site], recorded: Integers
-) -> _Series:
-    """Each series that has a reading at one of the `recorded` steps."""
-    chosen = json.dumps(recorded.tolist())
-    where = "role = ? AND step IN (SELECT value FROM json_each(?))"
-    counts = ", ".join(f"count({quantity})" for quantity in QUANTITIES)
-    readings: _Series = {}
-    for role in _ROLES:
-        measured = {
-            number: [
-                quantity
-                for quantity, count in zip(QUANTITIES, row, strict=True)
-                if count
-            ]
-            for number, *row in connection.execute(
-                f"SELECT site, {counts} FROM reading WHERE {where} GROUP BY site",
-                (role, chosen),
-            )
-        }
-        present = [q for q in QUANTITIES if any(q in own for own in measured.values())]
-        _limit(sum(map(len, measured.values())), len(recorded))
-        step, site, *columns = _columns(
-            connection,
-            f"SELECT {', '.join(['step', 'site', *present])} FROM reading "
-            f"WHERE {where} ORDER BY site, step",
-            (role, chosen),
-            "i8 i8" + " f8" * len(present),
-        )
-        values = dict(zip(present, columns, strict=True))
-        for number, quantities in measured.items():
-            first, end = np.searchsorted(site, [number, number + 1])
-            where_recorded = np.searchsorted(recorded, step[first:end])
-            for quantity in quantities:
-                series = np.full(recorded.shape, np.nan)
-                series[where_recorded] = values[quantity][first:end]
-                readings[role, quantity, known_site(sites, number)] = series
-    return readings
-
-
-def known_site(sites: dict[int, Site], number: object) -> Site:
-    """The site of that number.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if not isinstance(number, int) or number not in sites:
-        raise ValueError(f"there is no site {number!r}")
-    return sites[number]
-
-
-def _limit(series: int, length: int) -> None:
-    if series * length > _MOST_NUMBERS:
-        raise ValueError(f"{series} series of {length} steps are too many")
 
 
 def _samples(

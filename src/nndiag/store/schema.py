@@ -7,11 +7,17 @@ from typing import Any
 
 from nndiag.records import QUANTITIES
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of the tables, in SQLite's ``PRAGMA user_version``; older ones are read."""
 
-AUTOPSIES_SINCE = 2
-"""The first version with the table ``autopsy``."""
+SINCE = {"autopsy": 2, "detail": 3}
+"""The first version of each table that version 1 did not have."""
+
+DETAILS = ("entropy", "ratio")
+"""Quantities that few sites have: they stand in a table of their own."""
+
+COLUMNS = tuple(quantity for quantity in QUANTITIES if quantity not in DETAILS)
+"""Quantities with a column in the table ``reading``."""
 
 LARGEST_CELL = 1 << 20
 """Bytes in one cell at most; a sample takes one kilobyte, an autopsy a few."""
@@ -63,8 +69,16 @@ TABLES: dict[str, str] = {
     step INTEGER NOT NULL,
     role TEXT NOT NULL,
     site INTEGER NOT NULL,
-    {", ".join(f"{quantity} REAL" for quantity in QUANTITIES)},
+    {", ".join(f"{quantity} REAL" for quantity in COLUMNS)},
     PRIMARY KEY (step, role, site)
+) WITHOUT ROWID""",
+    "detail": """CREATE TABLE detail (
+    step INTEGER NOT NULL,
+    role TEXT NOT NULL,
+    site INTEGER NOT NULL,
+    quantity TEXT NOT NULL,
+    value REAL NOT NULL,
+    PRIMARY KEY (step, role, site, quantity)
 ) WITHOUT ROWID""",
     "sample": """CREATE TABLE sample (
     step INTEGER NOT NULL,

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from nndiag.records import QUANTITIES, Role, Site
+from nndiag.records import Role, Site
 from nndiag.store.database import open_database
-from nndiag.store.reader import known_site, read_sites
+from nndiag.store.reader import read_sites
+from nndiag.store.schema import COLUMNS
+from nndiag.store.series import has_table, known_site
 
 
 class Entry(NamedTuple):
@@ -65,6 +67,7 @@ def stream(path: Path) -> Iterator[Entry]:
             _named(connection, "metric"),
             _finite(connection),
             _readings(connection),
+            _details(connection),
             _named(connection, "evaluation"),
         )
         for _, entries in heapq.merge(*parts, key=lambda part: part[0]):
@@ -97,12 +100,25 @@ def _readings(connection: sqlite3.Connection) -> Iterator[_Step]:
     sites = read_sites(connection)
     # CROSS JOIN fixes the order of the loops: it is that of the index, unsorted
     rows = connection.execute(
-        f"SELECT reading.step, role, site, {', '.join(QUANTITIES)} "
+        f"SELECT reading.step, role, site, {', '.join(COLUMNS)} "
         "FROM recorded CROSS JOIN reading ON reading.step = recorded.step "
         "ORDER BY recorded.step, role, site"
     )
     for step, role, number, *values in rows:
-        yield step, _entries(step, role, known_site(sites, number), QUANTITIES, values)
+        yield step, _entries(step, role, known_site(sites, number), COLUMNS, values)
+
+
+def _details(connection: sqlite3.Connection) -> Iterator[_Step]:
+    if not has_table(connection, "detail"):
+        return
+    sites = read_sites(connection)
+    rows = connection.execute(
+        "SELECT step, role, site, quantity, value FROM detail "
+        "ORDER BY step, role, site, quantity"
+    )
+    for step, role, number, quantity, value in rows:
+        site = known_site(sites, number)
+        yield step, _entries(step, role, site, (str(quantity),), (value,))
 
 
 def _entries(

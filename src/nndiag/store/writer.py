@@ -6,11 +6,11 @@ import sqlite3
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from nndiag.errors import RunError
 from nndiag.records import (
-    QUANTITIES,
     Autopsy,
     Header,
     Readings,
@@ -21,14 +21,12 @@ from nndiag.records import (
 from nndiag.store.autopsies import insert_autopsy
 from nndiag.store.database import create_database
 from nndiag.store.header import claim, write_header
+from nndiag.store.rows import INSERT_DETAIL, INSERT_READING, rows_of
 from nndiag.store.samples import Samples
 from nndiag.store.schema import DATABASE, number, text
 
 _COMMIT_SECONDS = 0.5
 _COMMIT_STEPS = 100
-_INSERT_READING = (
-    f"INSERT OR REPLACE INTO reading VALUES ({', '.join('?' * (3 + len(QUANTITIES)))})"
-)
 
 
 def create(path: Path, header: Header) -> Writer:
@@ -239,25 +237,11 @@ class Writer:
     def _insert_readings(
         self, connection: sqlite3.Connection, step: int, readings: Readings
     ) -> None:
-        roles = {
-            "value": readings.value,
-            "cotangent": readings.cotangent,
-            "parameter": readings.parameter,
-            "gradient": readings.gradient,
-            "update": readings.update,
-        }
-        rows = [
-            (
-                step,
-                role,
-                self._identify(connection, site),
-                *(None if cell is None else number(cell) for cell in stats[:-1]),
-            )
-            for role, by_site in roles.items()
-            for site, stats in by_site.items()
-        ]
+        identify = partial(self._identify, connection)
+        rows, details = rows_of(step, readings, identify)
         finite = float(readings.finite) == 1.0
-        connection.executemany(_INSERT_READING, rows)
+        connection.executemany(INSERT_READING, rows)
+        connection.executemany(INSERT_DETAIL, details)
         # Last: a step counts as recorded once all its readings are there.
         connection.execute(
             "INSERT OR REPLACE INTO recorded VALUES (?, ?)", (step, finite)

@@ -1,0 +1,150 @@
+"""How the collector enters the primitives that hold bodies.
+
+Statistics leave a scan stacked along a new leading axis, and a `cond` as NaN from the
+branch not taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from nndiag.jaxprs import compat
+from nndiag.jaxprs.marks import has_marks
+from nndiag.probes.descent import Flow, out_of_jit
+from nndiag.probes.harvest import Harvest, Key, all_finite
+
+if TYPE_CHECKING:
+    from nndiag.probes.collecting import Collector
+
+Result = tuple[list[Any], Harvest, Flow]
+"""Outputs of a jaxpr; what was read in it; what passes from its inputs to outputs."""
+
+
+def _enter_jit(collector: Collector, equation: Any, operands: list[Any]) -> Result:
+    body = equation.params["jaxpr"]
+    flows: list[Flow] = []
+
+    def call(*values: Any) -> Any:
+        outputs, harvest, flow = collector.run(
+            compat.open_jaxpr(body), compat.constants(body), values
+        )
+        flows[:] = [out_of_jit(flow)]
+        return outputs, harvest
+
+    call.__name__ = equation.params["name"]
+    with compat.source(equation):
+        outputs, harvest = jax.jit(call)(*operands)
+    return outputs, harvest, flows[0]
+
+
+def _enter_remat(collector: Collector, equation: Any, operands: list[Any]) -> Result:
+    body = equation.params["jaxpr"]
+    origins: dict[Key, int] = {}
+    structures: list[Any] = []
+
+    def call(*values: Any) -> list[Any]:
+        outputs, harvest, flow = collector.run(body, (), values)
+        origins.update(flow.origins)
+        # What is recomputed was read when it was first computed.
+        harvest.stats["value"].clear()
+        leaves, structure = jax.tree.flatten(harvest)
+        structures[:] = [structure]
+        return [*outputs, *leaves]
+
+    changed = compat.retrace(body, call)
+    outputs = compat.bind(equation, operands, jaxpr=changed)
+    count = len(equation.outvars)
+    harvest = structures[0].unflatten(outputs[count:])
+    return outputs[:count], harvest, Flow.nothing()._replace(origins=origins)
+
+
+def _enter_scan(collector: Collector, equation: Any, operands: list[Any]) -> Result:
+    body = equation.params["jaxpr"]
+    constants, carried = compat.scan_split(equation)
+    fixed = operands[:constants]
+    origins: dict[Key, int] = {}
+
+    def step(carry: list[Any], x: list[Any]) -> tuple[list[Any], Any]:
+        values = [*fixed, *carry, *x]
+        outputs, harvest, flow = collector.run(
+            compat.open_jaxpr(body), compat.constants(body), values
+        )
+        # Within the loop the carry is the state: input constants + i is output i.
+        pairs = {constants + i: i for i in range(carried)}
+        collector.read_updates(harvest, flow, pairs, values, outputs)
+        harvest.gradients.clear()
+        origins.update({k: i for k, i in flow.origins.items() if i < constants})
+        return outputs[:carried], (outputs[carried:], harvest)
+
+    with compat.source(equation):
+        carry, (stacked, harvest) = jax.lax.scan(
+            step,
+            operands[constants : constants + carried],
+            operands[constants + carried :],
+            length=equation.params["length"],
+            reverse=equation.params["reverse"],
+            unroll=equation.params["unroll"],
+        )
+    return [*carry, *stacked], harvest, Flow.nothing()._replace(origins=origins)
+
+
+def _enter_cond(collector: Collector, equation: Any, operands: list[Any]) -> Result:
+    index, *values = operands
+    branches = equation.params["branches"]
+
+    def evaluate(branch: Any) -> Callable[..., tuple[list[Any], Harvest]]:
+        def call(*inputs: Any) -> tuple[list[Any], Harvest]:
+            outputs, harvest, _ = collector.run(
+                compat.open_jaxpr(branch), compat.constants(branch), inputs
+            )
+            harvest.gradients.clear()
+            return outputs, harvest
+
+        return call
+
+    calls = [evaluate(branch) for branch in branches]
+    shapes = [jax.eval_shape(call, *values)[1] for call in calls]
+
+    def filled(call: Callable[..., tuple[list[Any], Harvest]]) -> Callable[..., Any]:
+        def run(*inputs: Any) -> Any:
+            outputs, harvest = call(*inputs)
+            for shape in shapes:
+                for role, readings in shape.stats.items():
+                    for key, stats in readings.items():
+                        harvest.put(role, key, jax.tree.map(_missing, stats))
+                for number, loss in shape.losses.items():
+                    harvest.losses.setdefault(number, _missing(loss))
+            return outputs, harvest._replace(finite=[all_finite(harvest)])
+
+        return run
+
+    with compat.source(equation):
+        outputs, harvest = jax.lax.switch(index, [filled(c) for c in calls], *values)
+    return outputs, harvest, Flow.nothing()
+
+
+def _missing(shape: Any) -> Any:
+    return jnp.full(shape.shape, jnp.nan, shape.dtype)
+
+
+Rule = Callable[["Collector", Any, list[Any]], Result]
+_RULES: dict[str, Rule] = {
+    "jit": _enter_jit,
+    "remat2": _enter_remat,
+    "scan": _enter_scan,
+    "cond": _enter_cond,
+}
+
+
+def rule_for(equation: Any) -> Rule | None:
+    """How to enter `equation`, if marks stand in it and it can be entered."""
+    rule = _RULES.get(equation.primitive.name)
+    if rule is None or not has_marks(equation):
+        return None
+    if rule is _enter_cond and compat.debug_nans_is_on():
+        return None  # the NaN of the branch not taken would stop the program
+    return rule

@@ -1,0 +1,45 @@
+"""Readings as the rows that are stored of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from nndiag.records import Array, Readings, Site
+from nndiag.store.schema import COLUMNS, DETAILS, number
+
+INSERT_READING = (
+    f"INSERT OR REPLACE INTO reading VALUES ({', '.join('?' * (3 + len(COLUMNS)))})"
+)
+INSERT_DETAIL = "INSERT OR REPLACE INTO detail VALUES (?, ?, ?, ?, ?)"
+
+_Rows = list[tuple[Any, ...]]
+
+
+def rows_of(
+    step: int, readings: Readings, identify: Callable[[Site], int]
+) -> tuple[_Rows, _Rows]:
+    """The rows of one step for the tables ``reading`` and ``detail``.
+
+    Args:
+        step: its number.
+        readings: plain floats.
+        identify: the number of a site in the database.
+    """
+    rows: _Rows = []
+    details: _Rows = []
+    roles = readings[2:]
+    for role, by_site in zip(Readings._fields[2:], roles, strict=True):
+        for site, stats in by_site.items():
+            place = step, role, identify(site)
+            rows.append((*place, *(_cell(getattr(stats, name)) for name in COLUMNS)))
+            details += [
+                (*place, name, number(value))
+                for name in DETAILS
+                if (value := getattr(stats, name)) is not None
+            ]
+    return rows, details
+
+
+def _cell(value: Array | None) -> float | str | None:
+    return None if value is None else number(value)

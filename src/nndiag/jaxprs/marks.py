@@ -41,6 +41,15 @@ class Mark(NamedTuple):
     batched: tuple[int, ...] = ()
     detail: Hashable = None
 
+    def inner(self, rank: int) -> tuple[int, ...]:
+        """The axes of an array of this rank that its statistics reduce.
+
+        The leading axes of a parameter that a scan takes layer by layer remain.
+        """
+        kept = len(self.site.axes) if self.site.kind == "parameter" else 0
+        own = [axis for axis in range(rank) if axis not in self.batched]
+        return tuple(axis for axis in range(rank) if axis not in own[:kept])
+
     def units(self, rank: int) -> int:
         """The axis of the units in an array of this rank, counted from the start."""
         own = [axis for axis in range(rank) if axis not in self.batched]

@@ -140,7 +140,10 @@ class Collector:
                 stats = describe_step(step.scale, gradient.norm)
             else:
                 stats = statistics.describe_update(
-                    before[position], after[output], harvest.gradients.get(key)
+                    before[position],
+                    after[output],
+                    harvest.gradients.get(key),
+                    layers=len(key[1].axes),
                 )
             harvest.put("update", key, stats)
             harvest.finite.append(statistics.is_finite(stats))

@@ -14,6 +14,7 @@ from nndiag.jaxprs import compat
 from nndiag.jaxprs.bodies import Body, Path, rebuild
 from nndiag.jaxprs.location import Location
 from nndiag.jaxprs.marks import Mark, next_call, place
+from nndiag.probes.loops import indexed
 from nndiag.probes.partition import Partition, is_array
 from nndiag.probes.plan import Plan, Use
 from nndiag.probes.risks import watch_risks
@@ -41,7 +42,8 @@ def marked_vjp(
     if not _is_loss(jaxpr):
         return vjp(fun, *primals, has_aux=has_aux, **options)
     call = next_call()
-    plan = survey(jaxpr, len(leaves), call)
+    names = _names(primals)
+    plan = survey(jaxpr, names, call)
     try:
         watch_risks(jaxpr, len(leaves), call, plan)
     except Exception as error:  # all else can still be watched
@@ -52,7 +54,7 @@ def marked_vjp(
         )
     if plan.unseen:
         warnings.warn(_unseen(plan.unseen), stacklevel=2)
-    sites = _parameter_sites(primals, plan)
+    sites = _parameter_sites(leaves, names, plan)
 
     def marked(*values: Any) -> Any:
         body, constants = compat.open_jaxpr(jaxpr), compat.constants(jaxpr)
@@ -148,23 +150,34 @@ def _marked(body: Body, plan: Plan, path: Path) -> Callable[..., list[Any]] | No
     return lambda *values: _replay(jaxpr, constants, values, plan, deeper)
 
 
-def _parameter_sites(primals: Sequence[Any], plan: Plan) -> list[Site]:
-    """A site for each differentiated leaf, ordered by where the leaf is first used."""
+def _names(primals: Sequence[Any]) -> list[str]:
     tree = primals[0] if len(primals) == 1 else primals
+    return [
+        jax.tree_util.keystr(path, simple=True, separator="/") or "parameter"
+        for path, _ in jax.tree_util.tree_leaves_with_path(tree)
+    ]
+
+
+def _parameter_sites(
+    leaves: Sequence[Any], names: Sequence[str], plan: Plan
+) -> list[Site]:
+    """A site for each differentiated leaf, ordered by where the leaf is first used."""
     unused = Use(max((u.order for u in plan.uses.values()), default=0) + 1, _NOWHERE)
     sites = []
-    for index, (path, leaf) in enumerate(jax.tree_util.tree_leaves_with_path(tree)):
+    for index, (name, leaf) in enumerate(zip(names, leaves, strict=True)):
         use = plan.uses.get(index, unused)
+        loops = plan.layers.get(index, ())
         sites.append(
             Site(
-                jax.tree_util.keystr(path, simple=True, separator="/") or "parameter",
+                indexed(name, loops),
                 kind="parameter",
                 scope=use.location.scope,
                 order=use.order,
                 dtype=str(jnp.result_type(leaf)),
-                shape=tuple(np.shape(leaf)),
+                shape=tuple(np.shape(leaf))[len(loops) :],
                 file=use.location.file,
                 line=use.location.line,
+                axes=tuple(loop.axis for loop in loops),
             )
         )
     return sites

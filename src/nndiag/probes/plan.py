@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from nndiag.jaxprs.bodies import Path
 from nndiag.jaxprs.location import Location
 from nndiag.jaxprs.marks import Mark
+from nndiag.probes.loops import Loop, Surroundings
 
 
 class Planned(NamedTuple):
@@ -58,6 +59,8 @@ class Plan:
         marks: for each body, the marks to place on its variables.
         sentinels: for each body, the marks to place at its equations, by number.
         uses: for each differentiated leaf that is used, where it first is.
+        layers: for each leaf that is scanned over, the scans over its leading axes.
+        around: for each body that the survey entered, where it stands.
         visits: for each equation that the survey came by, its body and number.
         unseen: primitives with layers inside that cannot be entered.
     """
@@ -65,6 +68,8 @@ class Plan:
     marks: dict[Path, dict[Any, Planned]] = field(default_factory=dict)
     sentinels: dict[Path, dict[int, Sentinel]] = field(default_factory=dict)
     uses: dict[int, Use] = field(default_factory=dict)
+    layers: dict[int, tuple[Loop, ...]] = field(default_factory=dict)
+    around: dict[Path, Surroundings] = field(default_factory=dict)
     visits: dict[Path, Visit] = field(default_factory=dict)
     unseen: set[str] = field(default_factory=set)
 

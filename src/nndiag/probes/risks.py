@@ -21,7 +21,7 @@ from nndiag.probes import bounds
 from nndiag.probes.bounds import Bound
 from nndiag.probes.peaks import PEAKS, RESULTS, Operation, peak
 from nndiag.probes.plan import Plan, Sentinel
-from nndiag.records import Site
+from nndiag.records import Axis, Site
 
 SAFE = 0.25
 """Share of the range of exponents that must remain, at worst, for an operation not to
@@ -111,7 +111,9 @@ class _Pass:
             inner = compat.open_jaxpr(body.jaxpr)
             inputs = _entering(equation, operands, inner)
             deeper = (*place, body.number)
-            found.append(self.walk(inner, inputs, location, deeper, watched))
+            scope = self.plan.around.get(deeper, location).scope
+            here = location._replace(scope=scope)
+            found.append(self.walk(inner, inputs, here, deeper, watched))
         if not entered:
             # The derivative of other bodies is their own: nothing is marked there.
             for inner in compat.jaxprs_in(equation):
@@ -155,6 +157,7 @@ class _Pass:
             shape=tuple(output.aval.shape),
             file=location.file,
             line=location.line,
+            axes=self._axes(place),
         )
         mark = Mark("value", site, self.call, detail=operation)
         sentinel = Sentinel(mark, *_marked(operation))
@@ -165,6 +168,12 @@ class _Pass:
         while place not in self.plan.visits:
             place = place[:-2]
         return self.plan.visits[place].order
+
+    def _axes(self, place: Path) -> tuple[Axis, ...]:
+        """Of the readings from the innermost body around that the survey entered."""
+        while place[:-1] not in self.plan.around:
+            place = place[:-2]
+        return self.plan.around[place[:-1]].axes
 
 
 _PLAIN = {"jit", "remat2", "custom_jvp_call", "custom_vjp_call"}

@@ -90,19 +90,22 @@ def describe_derivative(mark: Mark, level: Level, value: Any) -> TensorStats:
     step will do.
     """
     value = _wide(value)
-    if mark.role == "gradient":
+    if mark.role == "gradient" and mark.batched:
         value = value.mean(mark.batched)
+        mark = mark._replace(batched=())
+    axes = mark.inner(value.ndim)
     wanted = level.gradients or level.overflow
     exact = mark.role == "cotangent" or _overflows_early(mark)
-    largest = _largest(value) if wanted and exact else None
-    return TensorStats(norm=norm(value), largest=largest)
+    largest = _largest(value, axes) if wanted and exact else None
+    return TensorStats(norm=norm(value, axes), largest=largest)
 
 
 def describe_parameter(mark: Mark, value: Any) -> TensorStats:
     """Norm of a parameter, and its largest magnitude in float16."""
     value = _wide(value)
-    largest = _largest(value) if _overflows_early(mark) else None
-    return TensorStats(norm=norm(value), largest=largest)
+    axes = mark.inner(value.ndim)
+    largest = _largest(value, axes) if _overflows_early(mark) else None
+    return TensorStats(norm=norm(value, axes), largest=largest)
 
 
 def _overflows_early(mark: Mark) -> bool:
@@ -114,7 +117,9 @@ def _overflows_early(mark: Mark) -> bool:
     return mark.site.dtype == "float16"
 
 
-def describe_update(before: Any, after: Any, gradient: Any | None) -> TensorStats:
+def describe_update(
+    before: Any, after: Any, gradient: Any | None, layers: int = 0
+) -> TensorStats:
     """Norm of the update θ′ − θ, and its cosine with the negative gradient −g.
 
     cos = −⟨θ′ − θ, g⟩ / (‖θ′ − θ‖ ‖g‖), 0 where either is zero.
@@ -123,14 +128,16 @@ def describe_update(before: Any, after: Any, gradient: Any | None) -> TensorStat
         before: the parameter θ.
         after: the parameter θ′ that the step returns.
         gradient: its gradient g, `None` if it is not at hand.
+        layers: how many leading axes are over layers, each of which has its own.
     """
     update = _wide(after) - _wide(before)
-    size = norm(update)
+    axes = tuple(range(layers, update.ndim))
+    size = norm(update, axes)
     if gradient is None:
         return TensorStats(norm=size)
     gradient = _wide(gradient)
-    scale = size * norm(gradient)
-    cosine = -(update * gradient).sum() / jnp.where(scale > 0, scale, 1)
+    scale = size * norm(gradient, axes)
+    cosine = -(update * gradient).sum(axes) / jnp.where(scale > 0, scale, 1)
     return TensorStats(norm=size, cosine=jnp.where(scale > 0, cosine, 0.0))
 
 
@@ -139,14 +146,14 @@ def is_finite(stats: TensorStats) -> Any:
     return jnp.isfinite(jnp.asarray(stats.norm))
 
 
-def norm(value: Any) -> Any:
-    """Euclidean norm √Σx²."""
-    return jnp.sqrt(jnp.square(value).sum())
+def norm(value: Any, axes: tuple[int, ...] | None = None) -> Any:
+    """Euclidean norm √Σx², over all axes or these."""
+    return jnp.sqrt(jnp.square(value).sum(axes))
 
 
-def _largest(value: Any) -> Any:
+def _largest(value: Any, axes: tuple[int, ...] | None = None) -> Any:
     """Largest magnitude; NaN if there is a NaN."""
-    return jnp.abs(value).max()
+    return jnp.abs(value).max(axes)
 
 
 def _count(condition: Any, axes: tuple[int, ...]) -> Any:

@@ -6,49 +6,28 @@ own. The result is a plan: which variable of which (nested) jaxpr gets which mar
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 
 from nndiag.jaxprs import compat
 from nndiag.jaxprs.bodies import Path, bodies
-from nndiag.jaxprs.location import Location, join, locate
-from nndiag.jaxprs.marks import Mark
-from nndiag.probes import elementwise
+from nndiag.jaxprs.location import Location, locate
+from nndiag.probes import elementwise, loops
 from nndiag.probes.curves import Activated, Curves
 from nndiag.probes.facts import CONSTANT, Fact, combine, has_layers, is_layer
-from nndiag.probes.plan import Plan, Planned, Use, Visit
-from nndiag.records import Site
+from nndiag.probes.loops import Surroundings
+from nndiag.probes.plan import Plan, Use, Visit
+from nndiag.probes.surveyed import Candidate, Place, Surveyed
 
 
-class _Candidate(NamedTuple):
-    path: Path
-    variable: Any
-    activated: Activated
-    order: int
-    location: Location
-    fact: Fact
-    from_layer: bool
-
-
-class _Place(NamedTuple):
-    path: Path
-    variable: Any
-    order: int
-    location: Location
-
-
-# A softplus right after the last layer is a loss (−log σ), not a layer.
-_NO_OUTPUT = {"softplus"}
-
-
-def survey(jaxpr: Any, leaves: int, call: int) -> Plan:
+def survey(jaxpr: Any, leaves: Sequence[str], call: int) -> Plan:
     """Plans the marks of a loss.
 
     Args:
         jaxpr: closed jaxpr of the loss as a function of its differentiated leaves.
-        leaves: their number.
+        leaves: their names.
         call: number of the gradient call, for its marks.
 
     Returns:
@@ -56,29 +35,30 @@ def survey(jaxpr: Any, leaves: int, call: int) -> Plan:
         the logits that a softmax in the loss reads.
     """
     body = compat.open_jaxpr(jaxpr)
-    pass_ = _Survey()
+    pass_ = _Survey(leaves, [v.aval.shape for v in body.invars[: len(leaves)]])
     facts = [
-        Fact(trained=True, weight=True, leaves=frozenset({i})) for i in range(leaves)
+        Fact(trained=True, weight=True, leaves=frozenset({i}))
+        for i in range(len(leaves))
     ]
-    pass_.walk(body, facts, scope="", path=())
-    return pass_.plan(call)
+    pass_.walk(body, facts, Surroundings(), path=())
+    return pass_.seen.plan(call)
 
 
 class _Survey:
     """The state of one pass."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, leaves: Sequence[str], shapes: Sequence[tuple[int, ...]]
+    ) -> None:
+        self.leaves, self.shapes = leaves, shapes
         self.order = 0
-        self.candidates: list[_Candidate] = []
-        self.feeding: set[int] = set()
-        self.uses: dict[int, Use] = {}
-        self.visits: dict[Path, Visit] = {}
-        self.inputs: list[_Place] = []
-        self.softmax: _Place | None = None
-        self.unseen: set[str] = set()
+        self.seen = Surveyed()
 
-    def walk(self, jaxpr: Any, facts: list[Fact], scope: str, path: Path) -> list[Fact]:
+    def walk(
+        self, jaxpr: Any, facts: list[Fact], around: Surroundings, path: Path
+    ) -> list[Fact]:
         """Follows facts through one jaxpr; returns those of its outputs."""
+        self.seen.around[path] = around
         known: dict[Any, Fact] = dict(zip(jaxpr.invars, facts, strict=True))
         for variable in jaxpr.constvars:
             # A table of numbers is a constant; an array from outside is data.
@@ -90,13 +70,16 @@ class _Survey:
             operands = [
                 CONSTANT if compat.is_literal(a) else known[a] for a in equation.invars
             ]
-            location = locate(equation, scope)
-            self._note_uses(operands, location)
+            location = locate(equation, around.scope)
+            if (
+                equation.primitive.name != "scan"
+            ):  # in its body they are seen one by one
+                self._note_uses(operands, location)
             if is_layer(equation, operands):
                 self._note_layer(equation, operands, location, path)
             activated = curves.follow(equation)
             root = None if activated is None else activated.root
-            self.visits[*path, index] = Visit(self.order, root)
+            self.seen.visits[*path, index] = Visit(self.order, root)
             outputs = self._through(equation, operands, known, location, (*path, index))
             if activated is not None:
                 outputs = [
@@ -122,18 +105,58 @@ class _Survey:
             for body in bodies(equation):
                 inner = compat.open_jaxpr(body.jaxpr)
                 facts = operands[len(operands) - len(inner.invars) :]
-                outputs = self.walk(inner, facts, location.scope, (*path, body.number))
+                deeper = (*path, body.number)
+                outputs = self._enter(equation, inner, facts, location, deeper)
                 merged = outputs if merged is None else merged
             if merged is None and has_layers(equation):
-                self.unseen.add(equation.primitive.name)
+                self.seen.unseen.add(equation.primitive.name)
         return merged or [combine(equation, operands)] * len(equation.outvars)
+
+    def _enter(
+        self,
+        equation: Any,
+        body: Any,
+        facts: list[Fact],
+        location: Location,
+        path: Path,
+    ) -> list[Fact]:
+        """Walks a body; the order advances as if a scan's layers stood in a row."""
+        outer = self.seen.around[path[:-2]]
+        around = Surroundings(location.scope, outer.loops)
+        if equation.primitive.name != "scan":
+            return self.walk(body, facts, around, path)
+        scanned = loops.scanned_leaves(equation, facts)
+        names = [self.leaves[i] for i in sorted(scanned)]
+        around = loops.enter(equation, names, around)
+        loop = around.loops[-1]
+        for leaf, shape in scanned.items():
+            known = self.seen.layers.get(leaf, ())
+            sliced = self.shapes[leaf][len(known) :] == shape
+            if sliced and all(one in outer.loops for one in known):
+                self.seen.layers[leaf] = (*known, loop)
+        start = self.order
+        constants, carried = compat.scan_split(equation)
+        carry = range(constants, constants + carried)
+        if loop.layers:
+            # What the first layer reads comes from outside, what the others read not.
+            for number in carry:
+                if facts[number].fresh and not facts[number].weight:
+                    self._note_input(equation.invars[number], location, path[:-2])
+                    facts[number] = facts[number]._replace(fresh=False)
+        outputs = self.walk(body, facts, around, path)
+        for fact in outputs[:carried]:
+            self.seen.feeding |= fact.reached  # the next iteration reads it
+        loop.span = self.order - start
+        if loop.layers:
+            self.order += loop.span * (loop.length - 1)
+        return outputs
 
     def _note_uses(self, operands: list[Fact], location: Location) -> None:
         if all(fact.weight for fact in operands):
             return
         for fact in operands:
             for leaf in fact.leaves:
-                self.uses.setdefault(leaf, Use(self.order, location))
+                self.seen.uses.setdefault(leaf, Use(self.order, location))
 
     def _note_layer(
         self, equation: Any, operands: list[Fact], location: Location, path: Path
@@ -141,15 +164,13 @@ class _Survey:
         for atom, fact in zip(equation.invars, operands, strict=True):
             if fact.weight:
                 continue
-            self.feeding |= fact.reached
-            known = {(i.path, i.variable) for i in self.inputs}
-            if (
-                fact.fresh
-                and _is_float(atom)
-                and (path, atom) not in known
-                and atom.aval.size
-            ):
-                self.inputs.append(_Place(path, atom, self.order, location))
+            self.seen.feeding |= fact.reached
+            if fact.fresh:
+                self._note_input(atom, location, path)
+
+    def _note_input(self, atom: Any, location: Location, path: Path) -> None:
+        if not compat.is_literal(atom) and _is_float(atom) and atom.aval.size:
+            self.seen.note_input(Place(path, atom, self.order, location))
 
     def _note_activation(
         self,
@@ -167,13 +188,13 @@ class _Survey:
             return fact
         if variable.aval.size < 2:
             return fact
-        self.candidates = [
+        self.seen.candidates = [
             c
-            for c in self.candidates
+            for c in self.seen.candidates
             if not (c.path == path and c.variable in activated.inner)
         ]
-        self.candidates.append(
-            _Candidate(
+        self.seen.candidates.append(
+            Candidate(
                 path, variable, activated, self.order, location, fact, root.affine
             )
         )
@@ -199,57 +220,7 @@ class _Survey:
             return
         logits = atoms[0]
         if len(logits.aval.shape) >= 1 and known[logits].trained:
-            self.softmax = _Place(path, logits, self.order, location)
-
-    def plan(self, call: int) -> Plan:
-        """The marks that the whole pass justifies."""
-        plan = Plan(uses=self.uses, visits=self.visits, unseen=self.unseen)
-        used: Counter[str] = Counter()
-        for place in self.inputs:
-            site = _site(_numbered("input", used), "input", place)
-            _add(plan, place.path, place.variable, Planned(Mark("value", site, call)))
-        for candidate in self.candidates:
-            function = candidate.activated.function
-            closes = candidate.from_layer and function not in _NO_OUTPUT
-            if candidate.order not in self.feeding and not closes:
-                continue
-            key = _numbered(join(candidate.location.scope, function), used)
-            site = _site(key, "activation", candidate, function)
-            mark = Mark("value", site, call, candidate.fact.unit_axis)
-            _add(
-                plan,
-                candidate.path,
-                candidate.variable,
-                Planned(mark, (candidate.activated.root,)),
-            )
-        if self.softmax is not None:
-            site = _site(_numbered("logits", used), "logits", self.softmax)
-            planned = Planned(Mark("value", site, call))
-            _add(plan, self.softmax.path, self.softmax.variable, planned)
-        return plan
-
-
-def _add(plan: Plan, path: Path, variable: Any, planned: Planned) -> None:
-    plan.marks.setdefault(path, {}).setdefault(variable, planned)
-
-
-def _site(key: str, kind: Any, place: Any, function: str = "") -> Site:
-    return Site(
-        key,
-        kind=kind,
-        scope=place.location.scope,
-        function=function,
-        order=place.order,
-        dtype=str(place.variable.aval.dtype),
-        shape=tuple(place.variable.aval.shape),
-        file=place.location.file,
-        line=place.location.line,
-    )
-
-
-def _numbered(key: str, used: Counter[str]) -> str:
-    used[key] += 1
-    return key if used[key] == 1 else f"{key}#{used[key]}"
+            self.seen.softmax = Place(path, logits, self.order, location)
 
 
 def _is_float(atom: Any) -> bool:

@@ -29,5 +29,7 @@ from nndiag.records.run import Integers as Integers
 from nndiag.records.run import Layer as Layer
 from nndiag.records.run import Run as Run
 from nndiag.records.run import Status as Status
+from nndiag.records.site import INDEX as INDEX
+from nndiag.records.site import Axis as Axis
 from nndiag.records.site import Site as Site
 from nndiag.records.site import SiteKind as SiteKind

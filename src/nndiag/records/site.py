@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+import itertools
+from collections.abc import Iterator
+from typing import Literal, NamedTuple, Self
 
 SiteKind = Literal["input", "activation", "logits", "parameter", "tap", "operation"]
+
+INDEX = "[*]"
+"""Stands in the name of a place in a scan over layers for the number of the layer."""
+
+
+class Axis(NamedTuple):
+    """A leading axis of the readings of a place that stands in a scan.
+
+    Attributes:
+        length: number of layers; 0 if the iterations are no layers of their own.
+        span: how much further each layer is in the program's order than the last.
+    """
+
+    length: int
+    span: int = 0
 
 
 class Site(str):
@@ -28,6 +45,8 @@ class Site(str):
         shape: shape of the value in the program.
         file: the user's source file, ``""`` if unknown.
         line: the line in `file`, 0 if unknown.
+        axes: the leading axes of its readings, for the scans that it stands in,
+            outermost first. Where one is over layers, `INDEX` stands in the name.
 
     Example:
         >>> site = Site("hidden_2/sigmoid", kind="activation", scope="hidden_2")
@@ -43,6 +62,7 @@ class Site(str):
     shape: tuple[int, ...]
     file: str
     line: int
+    axes: tuple[Axis, ...]
 
     def __new__(
         cls,
@@ -56,6 +76,7 @@ class Site(str):
         shape: tuple[int, ...] = (),
         file: str = "",
         line: int = 0,
+        axes: tuple[Axis, ...] = (),
     ) -> Self:
         """Name the place `key` and attach what is known of it."""
         site = super().__new__(cls, key)
@@ -67,9 +88,31 @@ class Site(str):
         site.shape = shape
         site.file = file
         site.line = line
+        site.axes = axes
         return site
+
+    def layers(self) -> Iterator[Site]:
+        """The place in each layer, in their order; itself if it is in no such scan.
+
+        Example:
+            >>> site = Site("blocks[*]/gelu", scope="blocks[*]", axes=(Axis(2, 9),))
+            >>> list(site.layers())
+            ['blocks[0]/gelu', 'blocks[1]/gelu']
+        """
+        axes = [axis for axis in self.axes if axis.length]
+        for index in itertools.product(*(range(axis.length) for axis in axes)):
+            place = Site(_numbered(self, index), **vars(self))
+            place.scope, place.axes = _numbered(self.scope, index), ()
+            place.order += sum(i * a.span for i, a in zip(index, axes, strict=True))
+            yield place
 
     @property
     def location(self) -> str:
         """``"file:line"`` of the user's source, or ``""``."""
         return f"{self.file}:{self.line}" if self.file else ""
+
+
+def _numbered(name: str, index: tuple[int, ...]) -> str:
+    for number in index:
+        name = name.replace(INDEX, f"[{number}]", 1)
+    return name

@@ -8,17 +8,19 @@ import numpy as np
 
 from nndiag.probes.statistics import SAMPLE_SIZE
 from nndiag.records import Readings, TensorStats
+from nndiag.session.layering import by_layer
 
 
 def reduce_readings(readings: Readings) -> Readings | None:
     """The readings with one float in place of each array of several.
 
-    Readings have leading axes where the step scans over microbatches or layers, or
-    where it is under `jax.vmap`. Of the entries, `largest` keeps the maximum, `norm`
-    the root mean square √(Σx²/k), every other quantity and the loss the mean;
-    `finite` is 1.0 if it is in all of them. A sample keeps its first 256 elements.
-    NaNs in the readings of a finite step stand for branches not taken, and are passed
-    over; those of a step that is not finite count, as does a NaN in the loss.
+    What stands in a scan over layers becomes a place for each layer. All other leading
+    axes, of a step that scans over microbatches or is under `jax.vmap`, are reduced:
+    of the entries, `largest` keeps the maximum, `norm` the root mean square √(Σx²/k),
+    every other quantity and the loss the mean; `finite` is 1.0 if it is in all of them.
+    A sample keeps its first 256 elements. NaNs in the readings of a finite step stand
+    for branches not taken, and are passed over; those of a step that is not finite
+    count, as does a NaN in the loss.
 
     Args:
         readings: floats and NumPy arrays.
@@ -31,7 +33,11 @@ def reduce_readings(readings: Readings) -> Readings | None:
         return None
     finite = float(np.min(readings.finite))
     sites = (
-        {site: _reduce(stats, finite == 1.0) for site, stats in by_site.items()}
+        {
+            place: _reduce(own, finite == 1.0)
+            for site, stats in by_site.items()
+            for place, own in by_layer(site, stats)
+        }
         for by_site in readings[2:]
     )
     return Readings(reduce_loss(readings.loss), finite, *sites)

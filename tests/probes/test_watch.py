@@ -434,20 +434,6 @@ def test_value_and_grad_is_jax_own():
     assert nndiag.value_and_grad is jax.value_and_grad
 
 
-def test_a_while_loop_is_evaluated_whole_and_said_so():
-    def f(w):
-        def body(carry):
-            i, w = carry
-            return i + 1, w - 0.1 * jax.grad(lambda w: jnp.square(w).sum())(w)
-
-        first = jax.grad(lambda w: jnp.square(w).sum())(w)
-        return first, jax.lax.while_loop(lambda c: c[0] < 3, body, (0, w))
-
-    with pytest.warns(UserWarning, match="evaluated while in f whole"):
-        out, _ = jax.jit(watch(f))(jnp.ones(3))
-    assert_same_bits(out, jax.jit(f)(jnp.ones(3)))
-
-
 def test_no_gradient_is_one_clear_error():
     with pytest.raises(ProgramError, match="double takes no gradient"):
 

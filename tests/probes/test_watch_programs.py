@@ -106,6 +106,63 @@ def test_debug_nans_does_not_trip_over_a_branch_not_taken():
     np.testing.assert_allclose(gradient, jax.grad(lambda w: jnp.tanh(x @ w).sum())(w))
 
 
+def minimise(w, x, steps):
+    """Gradient descent for a number of steps that is known when it runs."""
+
+    def body(state):
+        i, w = state
+        w, _ = descend(lambda w: jnp.square(jnp.tanh(x @ w)).sum(), w)
+        return i + 1, w
+
+    return jax.lax.while_loop(lambda state: state[0] < steps, body, (0, w))[1]
+
+
+@pytest.mark.parametrize("jitted", [True, False])
+def test_a_while_loop_reads_as_its_last_iteration(jitted):
+    w, x = jnp.array([0.5, -1.0]), jnp.ones((3, 2)) / 2
+    run = jax.jit(watch(minimise)) if jitted else watch(minimise)
+    after, readings = run(w, x, 4)
+    assert same_bits(after, jax.jit(minimise)(w, x, 4))
+    before, last = (np.asarray(jax.jit(minimise)(w, x, n), np.float64) for n in (3, 4))
+    pre = np.asarray(x, np.float64) @ before
+    gradient = 2 * np.asarray(x).T @ (np.tanh(pre) * (1 - np.tanh(pre) ** 2))
+    expected = pytest.approx(np.linalg.norm(gradient), rel=1e-5)
+    assert float(readings.gradient["parameter"].norm) == expected
+    assert float(readings.loss) == pytest.approx(
+        np.square(np.tanh(pre)).sum(), rel=1e-5
+    )
+    norm = float(readings.update["parameter"].norm)
+    assert norm == pytest.approx(np.linalg.norm(last - before), rel=1e-4)
+    assert readings.finite == 1
+
+
+def test_a_while_loop_that_does_not_run_read_nothing():
+    _, readings = jax.jit(watch(minimise))(jnp.ones(2), jnp.ones((3, 2)), 0)
+    assert np.isnan(readings.gradient["parameter"].norm)
+
+
+def test_debug_nans_does_not_trip_over_a_loop_that_does_not_run():
+    def step(w, x, steps):
+        return minimise(w, x, steps), jax.grad(lambda w: (x @ w).sum())(w)
+
+    with jax.debug_nans(True), pytest.warns(UserWarning, match="while in step whole"):
+        (after, _), _ = jax.jit(watch(step))(jnp.ones(2), jnp.ones((3, 2)), 0)
+    assert (after == jnp.ones(2)).all()
+
+
+def test_one_bad_iteration_of_a_while_loop_is_not_finite():
+    def step(w):
+        def body(state):
+            i, w = state
+            g = jax.grad(lambda w: jnp.where(i == 1, jnp.inf, 1.0) * w.sum())(w)
+            return i + 1, w - jnp.where(jnp.isfinite(g), g, 0)
+
+        return jax.lax.while_loop(lambda state: state[0] < 3, body, (0, w))[1]
+
+    _, readings = jax.jit(watch(step))(jnp.ones(2))
+    assert readings.finite == 0
+
+
 def test_gradients_accumulated_in_two_scans_of_different_length():
     def loss(w, x):
         return jnp.tanh(x @ w).mean()

@@ -1,7 +1,7 @@
 """How the collector enters the primitives that hold bodies.
 
-Statistics leave a scan stacked along a new leading axis, and a `cond` as NaN from the
-branch not taken.
+Statistics leave a scan stacked along a new leading axis, a `while` as those of its last
+iteration, and a `cond` as NaN from the branch not taken.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import jaxpr_as_fun
 
 from nndiag.jaxprs import compat
 from nndiag.jaxprs.marks import has_marks
@@ -127,6 +128,43 @@ def _enter_cond(collector: Collector, equation: Any, operands: list[Any]) -> Res
     return outputs, harvest, Flow.nothing()
 
 
+def _enter_while(collector: Collector, equation: Any, operands: list[Any]) -> Result:
+    condition, body = equation.params["cond_jaxpr"], equation.params["body_jaxpr"]
+    tested = equation.params["cond_nconsts"]
+    fixed = equation.params["body_nconsts"]
+    outside, constants = operands[:tested], operands[tested : tested + fixed]
+    carry = operands[tested + fixed :]
+
+    def once(values: list[Any]) -> tuple[list[Any], Harvest]:
+        inputs = [*constants, *values]
+        outputs, harvest, flow = collector.run(
+            compat.open_jaxpr(body), compat.constants(body), inputs
+        )
+        pairs = {fixed + i: i for i in range(len(values))}
+        collector.read_updates(harvest, flow, pairs, inputs, outputs)
+        harvest.gradients.clear()
+        return outputs, harvest._replace(finite=[all_finite(harvest)])
+
+    def goes_on(state: tuple[list[Any], Harvest]) -> Any:
+        known = compat.open_jaxpr(condition), compat.constants(condition)
+        (answer,), _, _ = collector.run(*known, [*outside, *state[0]])
+        return answer
+
+    def advance(state: tuple[list[Any], Harvest]) -> tuple[list[Any], Harvest]:
+        values, last = state
+        outputs, harvest = structure.unflatten(traced(*jax.tree.leaves(values)))
+        (finite,), (before,) = harvest.finite, last.finite
+        return outputs, harvest._replace(finite=[finite & before])
+
+    with compat.source(equation):
+        # Traced once: gradient calls are numbered anew in each trace.
+        closed, shape = jax.make_jaxpr(once, return_shape=True)(carry)
+        traced, structure = jaxpr_as_fun(closed), jax.tree.structure(shape)
+        nothing = jax.tree.map(_missing, shape[1])._replace(finite=[jnp.asarray(True)])
+        outputs, harvest = jax.lax.while_loop(goes_on, advance, (carry, nothing))
+    return outputs, harvest, Flow.nothing()
+
+
 def _missing(shape: Any) -> Any:
     return jnp.full(shape.shape, jnp.nan, shape.dtype)
 
@@ -137,7 +175,10 @@ _RULES: dict[str, Rule] = {
     "remat2": _enter_remat,
     "scan": _enter_scan,
     "cond": _enter_cond,
+    "while": _enter_while,
 }
+_FILLED = {"cond", "while"}
+"""Where readings can be missing, and are NaN then: that would stop `jax_debug_nans`."""
 
 
 def rule_for(equation: Any) -> Rule | None:
@@ -145,6 +186,6 @@ def rule_for(equation: Any) -> Rule | None:
     rule = _RULES.get(equation.primitive.name)
     if rule is None or not has_marks(equation):
         return None
-    if rule is _enter_cond and compat.debug_nans_is_on():
-        return None  # the NaN of the branch not taken would stop the program
+    if equation.primitive.name in _FILLED and compat.debug_nans_is_on():
+        return None
     return rule

@@ -297,6 +297,24 @@ def test_layers_inside_a_custom_rule_are_said_not_to_be_seen():
         jax.jit(watch(step))(jnp.ones(2), jnp.ones((3, 2)))
 
 
+def test_an_activation_after_a_layer_with_its_own_rule_is_seen():
+    @jax.custom_vjp
+    def dense(w, x):
+        return x @ w
+
+    dense.defvjp(
+        lambda w, x: (x @ w, (w, x)),
+        lambda kept, ct: (kept[1].T @ ct, ct @ kept[0].T),
+    )
+
+    def step(w, x):
+        return jax.grad(lambda w: jnp.tanh(dense(w, x)).sum())(w)
+
+    _, readings = jax.jit(watch(step))(jnp.ones((2, 4)), jnp.ones((3, 2)))
+    assert set(readings.cotangent) == {"tanh"}
+    assert float(readings.value["tanh"].mean) == pytest.approx(np.tanh(2))
+
+
 def test_empty_arrays_are_left_out():
     def step(params, x):
         return descend(

@@ -109,8 +109,29 @@ class _Survey:
                 outputs = self._enter(equation, inner, facts, location, deeper)
                 merged = outputs if merged is None else merged
             if merged is None and has_layers(equation):
-                self.seen.unseen.add(equation.primitive.name)
+                merged = self._pass_by(equation, operands)
         return merged or [combine(equation, operands)] * len(equation.outvars)
+
+    def _pass_by(self, equation: Any, operands: list[Fact]) -> list[Fact] | None:
+        """Facts about the outputs of what has a derivative rule of its own.
+
+        Nothing can be marked in it; if there are activations, that is noted.
+        """
+        body = elementwise.body_of_call(equation)
+        if body is None:
+            self.seen.unseen.add(equation.primitive.name)
+            return None
+        seen, self.seen = self.seen, Surveyed()
+        try:
+            outputs = self.walk(
+                compat.open_jaxpr(body), operands, Surroundings(), path=()
+            )
+            hides = bool(self.seen.candidates)
+        finally:
+            self.seen = seen
+        if hides:
+            self.seen.unseen.add(equation.primitive.name)
+        return outputs
 
     def _enter(
         self,

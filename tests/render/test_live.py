@@ -118,7 +118,7 @@ def test_deep_networks_fit_the_screen(example, console):
         view.show(records[0])
     last = frames(screen.file.getvalue())[-1]
     assert len(last.splitlines()) <= 30
-    assert "hidden_1 " in last and "output" in last and "39 layers between" in last
+    assert "hidden_1 " in last and "output" in last and "the worst of 61 layers" in last
 
 
 def test_broken_loss_is_seen(example, console):

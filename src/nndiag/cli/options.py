@@ -109,6 +109,21 @@ Changes = Annotated[
         "--set", metavar="KEY=VALUE", help="Change a setting; again for more."
     ),
 ]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--include",
+        metavar="PATTERN",
+        help="Measure only places of this name or scope, * for anything; again for "
+        "more.",
+    ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude", metavar="PATTERN", help="Do not measure such places; again."
+    ),
+]
 Data = Annotated[
     str | None,
     typer.Option(metavar="PATH", help="The data to train on.", show_default=False),

@@ -15,6 +15,8 @@ from nndiag.cli.options import (
     Data,
     Dpi,
     Epochs,
+    Exclude,
+    Include,
     OpenPage,
     Preset,
     Seed,
@@ -91,6 +93,8 @@ def run(
         bool,
         typer.Option("--watch-all", help="Watch all of it, as with no --watch at all."),
     ] = False,
+    include: Include = None,
+    exclude: Exclude = None,
     debug_nans: Annotated[
         bool,
         typer.Option(
@@ -146,6 +150,8 @@ def run(
         changes=assignments(changes or []),
         data=data,
         parts=frozenset(part for part in chosen if chosen[part] or everything),
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
         every=every,
         epochs=epochs,
         steps=steps,

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 
 from nndiag.jaxprs import compat
-from nndiag.records import Role, Site
+from nndiag.records import Role, Site, SiteKind
 
 
 class Mark(NamedTuple):
@@ -56,6 +56,11 @@ class Mark(NamedTuple):
         return own[self.unit_axis] if own else rank - 1
 
 
+_PLAIN: frozenset[SiteKind] = frozenset(
+    {"attention", "normalisation", "dropout", "residual"}
+)
+"""Kinds of places whose cotangent nobody reads."""
+
 mark_primitive = Primitive("nndiag_mark")
 _calls = itertools.count(1)
 
@@ -89,7 +94,7 @@ def has_marks(equation: Any) -> bool:
 def _jvp(primals: Any, tangents: Any, *, mark: Mark) -> tuple[Any, Any]:
     value = mark_primitive.bind(*primals, mark=mark)
     tangent = tangents[0]
-    if compat.is_zero(tangent) or mark.role != "value":
+    if compat.is_zero(tangent) or mark.role != "value" or mark.site.kind in _PLAIN:
         return value, tangent
     tangent_mark = mark._replace(role="tangent")
     return value, mark_primitive.bind(tangent, mark=tangent_mark)

@@ -18,6 +18,8 @@ from nndiag.probes.descent import Descent, Flow, Scaled, describe_step
 from nndiag.probes.entering import Result, rule_for
 from nndiag.probes.harvest import Harvest, Key
 from nndiag.probes.level import Level
+from nndiag.probes.selection import Selection
+from nndiag.probes.structures.measuring import describe_structure
 
 
 class Collector:
@@ -25,11 +27,13 @@ class Collector:
 
     Attributes:
         level: what to measure.
+        selection: the places that are measured.
         missed: names of the primitives whose marks were lost.
     """
 
     def __init__(self, level: Level) -> None:
         self.level = level
+        self.selection = Selection(level.include, level.exclude)
         self.missed: set[str] = set()
 
     def run(
@@ -91,9 +95,15 @@ class Collector:
             loss = jnp.asarray(value, jnp.float32)
             harvest.losses.setdefault(mark.call, loss)
             harvest.finite.append(jnp.isfinite(loss))
+        elif not self.selection.holds(mark.site):
+            return
         elif mark.site.kind == "operation":
             stats = statistics.describe_operation(mark, value, *riders)
             if level.overflow and stats is not None:
+                harvest.put(mark.role, key, stats)
+        elif mark.site.kind in ("attention", "dropout", "residual"):
+            if level.saturation:
+                stats = describe_structure(mark, value, *riders)
                 harvest.put(mark.role, key, stats)
         elif mark.role == "value":
             if level.saturation or level.overflow:
@@ -132,6 +142,8 @@ class Collector:
             return
         for key, position in flow.origins.items():
             if position not in pairs or key in harvest.stats["update"]:
+                continue
+            if not self.selection.holds(key[1]):
                 continue
             output = pairs[position]
             start, step = flow.moved.get(output, (None, None))

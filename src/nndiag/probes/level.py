@@ -1,4 +1,4 @@
-"""How much is measured: the cost tiers."""
+"""How much is measured, and where: the cost tiers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ class Level(NamedTuple):
         updates: norms of parameters and updates, and the cosine between update and
             negative gradient.
         overflow: largest magnitudes, for headroom.
+        include: patterns of the places that are measured (see
+            `nndiag.probes.selection`); empty for all.
+        exclude: patterns of those of them that are not.
     """
 
     saturation: bool = False
     gradients: bool = False
     updates: bool = False
     overflow: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
 
 LEVELS = {"light": Level(), "standard": Level(True, True, True, True)}

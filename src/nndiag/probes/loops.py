@@ -104,12 +104,16 @@ def indexed(name: str, loops: Sequence[Loop]) -> str:
 
 
 def common_path(names: Sequence[str]) -> str:
-    """The longest path that all names begin with.
+    """The longest path that all names begin with; of one name, what stands before it.
 
     Example:
         >>> common_path(["blocks/mlp/w", "blocks/norm/scale"])
         'blocks'
+        >>> common_path(["blocks/w"]), common_path(["w"])
+        ('blocks', 'w')
     """
+    if len(names) == 1:
+        return names[0].rpartition("/")[0] or names[0]
     parts = [name.split("/") for name in names]
     same: list[str] = []
     for column in zip(*parts, strict=False):

@@ -18,8 +18,14 @@ from nndiag.probes.loops import indexed
 from nndiag.probes.partition import Partition, is_array
 from nndiag.probes.plan import Plan, Use
 from nndiag.probes.risks import watch_risks
+from nndiag.probes.structures.placing import watch_structures
 from nndiag.probes.survey import survey
 from nndiag.records import Site
+
+_FURTHER = {
+    "marks of attention and other structures": watch_structures,
+    "overflow sentinels": watch_risks,
+}
 
 
 def marked_vjp(
@@ -44,14 +50,15 @@ def marked_vjp(
     call = next_call()
     names = _names(primals)
     plan = survey(jaxpr, names, call)
-    try:
-        watch_risks(jaxpr, len(leaves), call, plan)
-    except Exception as error:  # all else can still be watched
-        warnings.warn(
-            "nndiag could not place all of its overflow sentinels: "
-            f"{type(error).__name__}: {error}",
-            stacklevel=2,
-        )
+    for what, add in _FURTHER.items():
+        try:
+            add(jaxpr, len(leaves), call, plan)
+        except Exception as error:  # all else can still be watched
+            warnings.warn(
+                f"nndiag could not place all of its {what}: "
+                f"{type(error).__name__}: {error}",
+                stacklevel=2,
+            )
     if plan.unseen:
         warnings.warn(_unseen(plan.unseen), stacklevel=2)
     sites = _parameter_sites(leaves, names, plan)
@@ -115,8 +122,7 @@ def _replay(
         return atom.val if compat.is_literal(atom) else known[atom]
 
     def write(variable: Any, value: Any) -> None:
-        if variable in planned:
-            mark, riders = planned[variable]
+        for mark, riders in planned.get(variable, ()):
             value = place(mark, value, *map(read, riders))
         known[variable] = value
 

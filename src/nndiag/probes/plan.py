@@ -9,6 +9,7 @@ from nndiag.jaxprs.bodies import Path
 from nndiag.jaxprs.location import Location
 from nndiag.jaxprs.marks import Mark
 from nndiag.probes.loops import Loop, Surroundings
+from nndiag.records import Axis
 
 
 class Planned(NamedTuple):
@@ -63,17 +64,19 @@ class Plan:
         around: for each body that the survey entered, where it stands.
         visits: for each equation that the survey came by, its body and number.
         unseen: primitives with layers inside that cannot be entered.
+        tables: numbers of the differentiated leaves whose rows are looked up.
     """
 
-    marks: dict[Path, dict[Any, Planned]] = field(default_factory=dict)
+    marks: dict[Path, dict[Any, list[Planned]]] = field(default_factory=dict)
     sentinels: dict[Path, dict[int, Sentinel]] = field(default_factory=dict)
     uses: dict[int, Use] = field(default_factory=dict)
     layers: dict[int, tuple[Loop, ...]] = field(default_factory=dict)
     around: dict[Path, Surroundings] = field(default_factory=dict)
     visits: dict[Path, Visit] = field(default_factory=dict)
     unseen: set[str] = field(default_factory=set)
+    tables: set[int] = field(default_factory=set)
 
-    def at(self, path: Path) -> dict[Any, Planned]:
+    def at(self, path: Path) -> dict[Any, list[Planned]]:
         """The marks of one body."""
         return self.marks.get(path, {})
 
@@ -82,3 +85,15 @@ class Plan:
         return any(
             other[: len(path)] == path for other in (*self.marks, *self.sentinels)
         )
+
+    def order(self, place: Path) -> int:
+        """The survey's number of an equation, or of the call that it stands in."""
+        while place not in self.visits:
+            place = place[:-2]
+        return self.visits[place].order
+
+    def axes(self, place: Path) -> tuple[Axis, ...]:
+        """Of readings at an equation: those of the innermost body that was surveyed."""
+        while place[:-1] not in self.around:
+            place = place[:-2]
+        return self.around[place[:-1]].axes

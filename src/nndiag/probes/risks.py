@@ -21,7 +21,7 @@ from nndiag.probes import bounds
 from nndiag.probes.bounds import Bound
 from nndiag.probes.peaks import PEAKS, RESULTS, Operation, peak
 from nndiag.probes.plan import Plan, Sentinel
-from nndiag.records import Axis, Site
+from nndiag.records import Site
 
 SAFE = 0.25
 """Share of the range of exponents that must remain, at worst, for an operation not to
@@ -152,28 +152,16 @@ class _Pass:
             kind="operation",
             scope=location.scope,
             function=operation.name,
-            order=self._order(place),
+            order=self.plan.order(place),
             dtype=str(output.aval.dtype),
             shape=tuple(output.aval.shape),
             file=location.file,
             line=location.line,
-            axes=self._axes(place),
+            axes=self.plan.axes(place),
         )
         mark = Mark("value", site, self.call, detail=operation)
         sentinel = Sentinel(mark, *_marked(operation))
         self.plan.sentinels.setdefault(place[:-1], {})[place[-1]] = sentinel
-
-    def _order(self, place: Path) -> int:
-        """The survey's number of the equation, or of the call that it stands in."""
-        while place not in self.plan.visits:
-            place = place[:-2]
-        return self.plan.visits[place].order
-
-    def _axes(self, place: Path) -> tuple[Axis, ...]:
-        """Of the readings from the innermost body around that the survey entered."""
-        while place[:-1] not in self.plan.around:
-            place = place[:-2]
-        return self.plan.around[place[:-1]].axes
 
 
 _PLAIN = {"jit", "remat2", "custom_jvp_call", "custom_vjp_call"}

@@ -18,7 +18,7 @@ SAMPLE_SIZE = 256
 
 
 def describe_value(mark: Mark, level: Level, value: Any, *riders: Any) -> TensorStats:
-    """Statistics of an input, an activation, logits or a tap.
+    """Statistics of an input, an activation, logits, a tap or what is normalised.
 
     Args:
         mark: what the value is.
@@ -26,7 +26,7 @@ def describe_value(mark: Mark, level: Level, value: Any, *riders: Any) -> Tensor
         value: the array.
         *riders: the pre-activation, for an activation.
     """
-    value = _wide(value)
+    value = wide(value)
     if not level.saturation:
         return TensorStats(largest=_largest(value))
     # Moments are taken about one element: exact where the mean is far from zero.
@@ -40,7 +40,7 @@ def describe_value(mark: Mark, level: Level, value: Any, *riders: Any) -> Tensor
         norm=jnp.sqrt(value.size * (variance + mean * mean)),
         largest=_largest(value),
     )
-    if mark.site.kind == "input":
+    if mark.site.kind in ("input", "normalisation"):
         return stats
     batch = tuple(a for a in range(value.ndim) if a != mark.units(value.ndim))
     zeros = _count(value == 0, batch).sum() / value.size
@@ -48,13 +48,13 @@ def describe_value(mark: Mark, level: Level, value: Any, *riders: Any) -> Tensor
     activation = ACTIVATIONS.get(mark.site.function)
     if activation is None:
         return stats
-    rows = _count(activation.saturated(value, _wide(riders[0])), batch)  # (units,)
+    rows = _count(activation.saturated(value, wide(riders[0])), batch)  # (units,)
     saturated = rows.sum() / value.size
     units = (rows == value.size // rows.size).mean(dtype=jnp.float32)
     if activation.derivative is None:
         slope = activation.peak * (1 - saturated)
     else:
-        slope = activation.derivative(value, _wide(riders[0])).mean()
+        slope = activation.derivative(value, wide(riders[0])).mean()
     return stats._replace(
         saturated=saturated,
         slope=slope,
@@ -76,10 +76,10 @@ def describe_operation(mark: Mark, value: Any, *riders: Any) -> TensorStats | No
     """
     if mark.role != "value":
         same = str(jnp.result_type(value)) == mark.site.dtype
-        return TensorStats(largest=_largest(_wide(value))) if same else None
+        return TensorStats(largest=_largest(wide(value))) if same else None
     operation: Any = mark.detail
-    wide = [_wide(operand) for operand in (value, *riders)]
-    ordered = wide[::-1] if operation.second else wide
+    operands = [wide(operand) for operand in (value, *riders)]
+    ordered = operands[::-1] if operation.second else operands
     return TensorStats(largest=peak(operation, jnp, *ordered))
 
 
@@ -89,7 +89,7 @@ def describe_derivative(mark: Mark, level: Level, value: Any) -> TensorStats:
     Per-example gradients (a `jax.vmap` inside the watch) are averaged first, as the
     step will do.
     """
-    value = _wide(value)
+    value = wide(value)
     if mark.role == "gradient" and mark.batched:
         value = value.mean(mark.batched)
         mark = mark._replace(batched=())
@@ -102,7 +102,7 @@ def describe_derivative(mark: Mark, level: Level, value: Any) -> TensorStats:
 
 def describe_parameter(mark: Mark, value: Any) -> TensorStats:
     """Norm of a parameter, and its largest magnitude in float16."""
-    value = _wide(value)
+    value = wide(value)
     axes = mark.inner(value.ndim)
     largest = _largest(value, axes) if _overflows_early(mark) else None
     return TensorStats(norm=norm(value, axes), largest=largest)
@@ -130,12 +130,12 @@ def describe_update(
         gradient: its gradient g, `None` if it is not at hand.
         layers: how many leading axes are over layers, each of which has its own.
     """
-    update = _wide(after) - _wide(before)
+    update = wide(after) - wide(before)
     axes = tuple(range(layers, update.ndim))
     size = norm(update, axes)
     if gradient is None:
         return TensorStats(norm=size)
-    gradient = _wide(gradient)
+    gradient = wide(gradient)
     scale = size * norm(gradient, axes)
     cosine = -(update * gradient).sum(axes) / jnp.where(scale > 0, scale, 1)
     return TensorStats(norm=size, cosine=jnp.where(scale > 0, cosine, 0.0))
@@ -160,7 +160,7 @@ def _count(condition: Any, axes: tuple[int, ...]) -> Any:
     return condition.sum(axes, dtype=jnp.float32)
 
 
-def _wide(value: Any) -> Any:
+def wide(value: Any) -> Any:
     """The array in float32 at least, so that statistics accumulate in it."""
     dtype = jnp.result_type(value)
     wide = dtype if dtype.itemsize > 4 else jnp.float32

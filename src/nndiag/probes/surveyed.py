@@ -119,7 +119,7 @@ class Surveyed:
 
 
 def _add(plan: Plan, path: Path, variable: Any, planned: Planned) -> None:
-    plan.marks.setdefault(path, {}).setdefault(variable, planned)
+    plan.marks.setdefault(path, {}).setdefault(variable, [planned])
 
 
 def _numbered(key: str, used: Counter[str]) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 
-from nndiag.errors import ProgramError
+from nndiag.errors import ProgramError, SettingError
 from nndiag.jaxprs import compat
 from nndiag.jaxprs.marks import Mark, next_call, place
 from nndiag.probes.collecting import Collector
@@ -18,11 +18,16 @@ from nndiag.probes.level import Level, level_of
 from nndiag.probes.marking import marked_vjp
 from nndiag.probes.pairing import pair
 from nndiag.probes.partition import Partition
+from nndiag.probes.selection import patterns
 from nndiag.records import Readings, Site
 
 
 def watch(
-    fn: Callable[..., Any], *, level: str | Level = "standard"
+    fn: Callable[..., Any],
+    *,
+    level: str | Level = "standard",
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
 ) -> Callable[..., tuple[Any, Readings]]:
     """A function of the same arguments that returns `(fn's output, Readings)`.
 
@@ -48,9 +53,13 @@ def watch(
             function that JAX can trace.
         level: `"light"` (loss, gradient norms, finite or not), `"standard"`, or a
             `nndiag.probes.Level`.
+        include: patterns of the places to measure, all if there is none: names of
+            places or of scopes around them, in which ``*`` stands for any characters
+            (``"blocks*/mlp"``). The loss is always measured.
+        exclude: patterns of places not to measure.
 
     Raises:
-        SettingError: the level is unknown.
+        SettingError: the level is unknown; when called, a pattern matches no place.
         ProgramError: when called, if `fn` takes no gradient of a scalar loss.
 
     Example:
@@ -65,12 +74,16 @@ def watch(
         1.0
     """
     chosen = level_of(level)
+    chosen = chosen._replace(
+        include=(*chosen.include, *patterns(include, "include")),
+        exclude=(*chosen.exclude, *patterns(exclude, "exclude")),
+    )
 
     @functools.wraps(fn)
     def watched(*args: Any, **kwargs: Any) -> tuple[Any, Readings]:
         try:
             return _watch_call(fn, chosen, args, kwargs)
-        except ProgramError:
+        except (ProgramError, SettingError):
             raise
         except Exception as error:
             # If the fault is fn's own, it is raised again here, as without a watch.
@@ -96,8 +109,9 @@ def _watch_call(
     jaxpr = compat.open_jaxpr(closed)
     collector = Collector(level)
     outputs, harvest, flow = collector.run(jaxpr, compat.constants(closed), inputs)
-    if not harvest.stats["gradient"]:
+    if not harvest.losses:
         raise ProgramError(_no_gradient(fn, collector.missed))
+    collector.selection.require_use()
     if collector.missed:
         warnings.warn(_missed(fn, collector.missed), stacklevel=3)
     output = result.join(outputs)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -118,12 +120,25 @@ class Run(Shown):
         Returns:
             float64 array of shape ``(R,)``, aligned with `recorded`.
         """
-        missing = np.full(self.recorded.shape, np.nan)
-        return self.readings.get((role, quantity, site), missing)
+        found = self.readings.get((role, quantity, site))
+        return np.full(self.recorded.shape, np.nan) if found is None else found
+
+    def stacked(self, role: Role, quantity: str, sites: Sequence[Site]) -> Floats:
+        """The series of many sites, one below the other.
+
+        Returns:
+            A new float64 array of shape ``(len(sites), R)``; see `series`.
+        """
+        rows = np.full((len(sites), len(self.recorded)), np.nan)
+        for row, site in zip(rows, sites, strict=True):
+            found = self.readings.get((role, quantity, site))
+            if found is not None:
+                row[:] = found
+        return rows
 
     def of_kind(self, kind: str) -> tuple[Site, ...]:
         """The sites of one kind, in forward order."""
-        return tuple(site for site in self.sites if site.kind == kind)
+        return self._kinds.get(kind, ())
 
     def layers(self) -> tuple[Layer, ...]:
         """The network as layers, from input to output.
@@ -131,11 +146,23 @@ class Run(Shown):
         A parameter belongs to the activation of its own scope; without scopes, to
         the next activation after it. What is left over forms layers of its own.
         """
+        return self._layers
+
+    @cached_property
+    def _kinds(self) -> dict[str, tuple[Site, ...]]:
+        kinds: dict[str, list[Site]] = {}
+        for site in self.sites:
+            kinds.setdefault(site.kind, []).append(site)
+        return {kind: tuple(sites) for kind, sites in kinds.items()}
+
+    @cached_property
+    def _layers(self) -> tuple[Layer, ...]:
         activations = self.of_kind("activation")
+        closing = _by_scope(activations)
         owned: dict[Site, list[Site]] = {site: [] for site in activations}
         loose: dict[str, list[Site]] = {}
         for parameter in self.of_kind("parameter"):
-            owner = _owner(parameter, activations)
+            owner = _owner(parameter, closing)
             if owner is not None:
                 owned[owner].append(parameter)
             else:
@@ -150,10 +177,21 @@ class Run(Shown):
         return tuple(layer for _, layer in sorted(layers, key=lambda pair: pair[0]))
 
 
-def _owner(parameter: Site, activations: tuple[Site, ...]) -> Site | None:
+_Scopes = dict[str, tuple[list[int], list[Site]]]
+
+
+def _by_scope(activations: Sequence[Site]) -> _Scopes:
+    """The activations of each scope and their orders, both in forward order."""
+    scopes: _Scopes = {}
+    for site in sorted(activations, key=lambda site: site.order):
+        orders, sites = scopes.setdefault(site.scope, ([], []))
+        orders.append(site.order)
+        sites.append(site)
+    return scopes
+
+
+def _owner(parameter: Site, activations: _Scopes) -> Site | None:
     """The activation that closes the layer of `parameter`, if there is one."""
-    if parameter.scope:
-        same = (a for a in activations if a.scope == parameter.scope)
-        return next((a for a in same if a.order > parameter.order), None)
-    unscoped = (a for a in activations if not a.scope)
-    return next((a for a in unscoped if a.order > parameter.order), None)
+    orders, sites = activations.get(parameter.scope, ([], []))
+    at = bisect_right(orders, parameter.order)
+    return sites[at] if at < len(sites) else None

@@ -6,7 +6,18 @@ import itertools
 from collections.abc import Iterator
 from typing import Literal, NamedTuple, Self
 
-SiteKind = Literal["input", "activation", "logits", "parameter", "tap", "operation"]
+SiteKind = Literal[
+    "input",
+    "activation",
+    "logits",
+    "parameter",
+    "tap",
+    "operation",
+    "attention",
+    "normalisation",
+    "dropout",
+    "residual",
+]
 
 INDEX = "[*]"
 """Stands in the name of a place in a scan over layers for the number of the layer."""
@@ -35,18 +46,22 @@ class Site(str):
     Attributes:
         kind: ``"input"`` (what the first parametrised operation reads),
             ``"activation"``, ``"logits"`` (what the softmax of the loss reads),
-            ``"parameter"``, ``"tap"`` (named by the user) or ``"operation"`` (one that
-            can leave the range of its type, such as an exponential).
+            ``"parameter"``, ``"tap"`` (named by the user), ``"operation"`` (one that
+            can leave the range of its type, such as an exponential), ``"attention"``
+            (one of its heads), ``"normalisation"`` (what is normalised), ``"dropout"``
+            or ``"residual"`` (a branch that is added to a stream).
         scope: the `jax.named_scope` path around it, ``""`` if there is none.
-        function: the activation function (``"sigmoid"``) or the primitive of the
-            operation (``"exp"``), else ``""``.
+        function: the activation function (``"sigmoid"``), the primitive of the
+            operation (``"exp"``), ``"softmax"`` of attention, the normalisation
+            (``"layer_norm"``, ``"batch_norm"``, ``"rms_norm"``), else ``""``.
         order: position in the forward program, growing with depth.
         dtype: name of the dtype, such as ``"float32"``.
         shape: shape of the value in the program.
         file: the user's source file, ``""`` if unknown.
         line: the line in `file`, 0 if unknown.
         axes: the leading axes of its readings, for the scans that it stands in,
-            outermost first. Where one is over layers, `INDEX` stands in the name.
+            outermost first, and then the heads of an attention. Where one is over
+            layers or heads, `INDEX` stands in the name.
 
     Example:
         >>> site = Site("hidden_2/sigmoid", kind="activation", scope="hidden_2")

@@ -5,7 +5,7 @@ Width and colours are the console's; no name from the run is ever read as markup
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from textwrap import wrap
 
@@ -20,6 +20,10 @@ from nndiag.render.code import Code
 from nndiag.render.rows import layer_table
 from nndiag.render.theme import TERMINAL, WORDS
 from nndiag.report.blocks import FindingCard, Level, Paragraphs, Proof, Report, Section
+from nndiag.report.build import ALL
+from nndiag.report.layers import LayerRow
+from nndiag.report.rollup import ScopeRow, TableRow
+from nndiag.report.units import count
 
 _WIDEST = 100
 """Longer lines than this are tiring to read."""
@@ -47,7 +51,14 @@ def show(
     if report.layers:
         console.print()
         plain = console.options.ascii_only
-        console.print(layer_table(report.layers, report.marks, ascii_only=plain))
+        console.print(
+            layer_table(
+                report.layers, report.marks, width=console.width, ascii_only=plain
+            )
+        )
+        more = _rolled_up(report.layers)
+        if more:
+            console.print(Text(more, style="dim"), width=min(console.width, _WIDEST))
     notes = report.section("notes")
     if notes is not None:
         console.print(_notes(notes))
@@ -99,6 +110,18 @@ def closing(page: Path | None, next_command: str) -> RenderableType:
     if next_command:
         lines.append("Next:   ").append(f"{next_command}\n", style="bold")
     return lines
+
+
+def _rolled_up(rows: Sequence[TableRow]) -> str:
+    """How to read a table in which layers share rows, ``""`` of any other."""
+    shared = sum(row.layers for row in rows if isinstance(row, ScopeRow))
+    if not shared:
+        return ""
+    alone = sum(isinstance(row, LayerRow) for row in rows)
+    return (
+        f"{count(alone + shared, 'layer')}: first the worst ones, then the others by "
+        f"scope, lowest to highest of the last recorded step. {ALL}"
+    )
 
 
 def _rows(card: FindingCard) -> Iterator[tuple[str, RenderableType]]:

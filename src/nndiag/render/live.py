@@ -27,7 +27,8 @@ from nndiag.render.snapshot import snapshot
 from nndiag.render.sparkline import sparkline
 from nndiag.render.theme import TERMINAL
 from nndiag.report.blocks import Level
-from nndiag.report.layers import LayerRow, layer_rows
+from nndiag.report.layers import LayerRow, Numbers, measure
+from nndiag.report.rollup import worst
 from nndiag.report.units import compact, duration, number, percent, printable
 from nndiag.rules import thresholds
 
@@ -148,42 +149,43 @@ class LiveView:
         """The layers in a few words, for a plain line."""
         if self._recorded is None:
             return
-        rows = layer_rows(snapshot(self._recorded))
+        numbers = measure(snapshot(self._recorded))
         for name, field, write in (
             ("saturated", "saturation", percent),
             ("gradient", "gradient", number),
             ("update", "update", number),
         ):
-            # half of a relu is zero in its normal state: no word of that
-            told = [r for r in rows if field != "saturation" or not r.flat_at_zero]
-            lasts = [getattr(row, field).last for row in told]
-            known = [last for last in lasts if not np.isnan(last)]
-            if known:
-                ends = dict.fromkeys(write(end) for end in (min(known), max(known)))
-                yield f"{name} {' to '.join(ends)}"
+            lasts = numbers.ends[field].last
+            if field == "saturation":
+                # half of a relu is zero in its normal state: no word of that
+                lasts = lasts[numbers.flat_on_both_sides()]
+            known = lasts[~np.isnan(lasts)]
+            if len(known):
+                ends = (write(float(end)) for end in (known.min(), known.max()))
+                yield f"{name} {' to '.join(dict.fromkeys(ends))}"
 
     def _picture(self) -> RenderableType:
         if self._latest is None:
             return Text(f"{self._title}: waiting for the first step", style="dim")
         parts: list[RenderableType] = [self._bar(self._latest), self._loss()]
         if self._recorded is not None:
-            rows, hidden = self._fitting(layer_rows(snapshot(self._recorded)))
+            rows, hidden = self._fitting(measure(snapshot(self._recorded)))
             marks = [mark(row) for row in rows]
             plain = self._console.options.ascii_only
-            parts += [Text(), layer_table(rows, marks, ascii_only=plain)]
+            width = self._console.width
+            parts += [Text(), layer_table(rows, marks, width=width, ascii_only=plain)]
             often = f", recorded every {self._every} steps" if self._every > 1 else ""
-            more = f"; {hidden} layers between are not shown" if hidden else ""
+            more = f"; the worst of {len(rows) + hidden:,} layers" if hidden else ""
             note = f"numbers of step {self._recorded.step:,}{often}{more}"
             parts.append(Text(note, style="dim"))
         return Group(*parts)
 
-    def _fitting(self, rows: Sequence[LayerRow]) -> tuple[Sequence[LayerRow], int]:
-        """The rows for which the screen has room: the first and the last ones."""
+    def _fitting(self, numbers: Numbers) -> tuple[Sequence[LayerRow], int]:
+        """The rows for which the screen has room, the worst, and how many it hides."""
+        every = range(len(numbers.layers))
         room = max(self._console.height - 7, 4)
-        if len(rows) <= room:
-            return rows, 0
-        half = room // 2
-        return [*rows[:half], *rows[-half:]], len(rows) - 2 * half
+        shown = every if len(every) <= room else worst(numbers, most=room)
+        return [numbers.row(at) for at in shown], len(every) - len(shown)
 
     def _bar(self, latest: StepRecord) -> RenderableType:
         line = Table.grid(padding=(0, 2, 0, 0))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from nndiag.records import Floats, Integers, Run, Site
-from nndiag.report.layers import measured
+from nndiag.records import Floats, Integers, Layer, Run, Site
+from nndiag.report.layers import first_and_last, measured
 from nndiag.report.units import count, evaluation, number, percent, printable
 
 _NAMED = 12
@@ -38,54 +38,56 @@ def loss(run: Run) -> str:
     return text
 
 
-def saturation(rows: list[tuple[str, Floats]], steps: Integers) -> str:
+def saturation(names: Sequence[str], values: Floats, steps: Integers) -> str:
     """Of the heat map of saturation."""
-    told = _ends(rows, percent)
+    told = _ends(names, values, percent)
     return (
-        f"Heat map of the share of saturated activations, {count(len(rows), 'layer')} "
+        f"Heat map of the share of saturated activations, {count(len(names), 'layer')} "
         f"over {_span(steps)}. First and last value: {told}."
     )
 
 
 def lines(
     quantity: str,
-    rows: list[tuple[str, Floats]],
+    names: Sequence[str],
+    values: Floats,
     steps: Integers,
     band: tuple[float, float] | None = None,
 ) -> str:
     """Of one line per layer or parameter."""
-    told = _ends(rows, number)
+    told = _ends(names, values, number)
     text = (
-        f"Line chart of the {quantity}, {count(len(rows), 'line')} over "
+        f"Line chart of the {quantity}, {count(len(names), 'line')} over "
         f"{_span(steps)}. First and last value: {told}."
     )
     if band is not None:
-        lasts = [measured(series).last for _, series in rows]
-        inside = sum(band[0] <= last <= band[1] for last in lasts)
+        lasts = first_and_last(values).last
+        inside = np.count_nonzero((band[0] <= lasts) & (lasts <= band[1]))
         text += (
-            f" At the end {inside} of {len(rows)} lie in the healthy band from "
+            f" At the end {inside:,} of {len(names):,} lie in the healthy band from "
             f"{number(band[0])} to {number(band[1])}."
         )
     return text
 
 
-def profile(rows: list[tuple[str, Floats]], steps: Integers) -> str:
+def profile(names: Sequence[str], values: Floats, steps: Integers) -> str:
     """Of the gradient over depth."""
-    told = _ends(rows, number)
-    ends = [measured(series) for _, series in rows]
+    told = _ends(names, values, number)
+    ends = first_and_last(values[[0, -1]])
+    first, last = (float(end[0] / end[1]) for end in (ends.first, ends.last))
     return (
-        f"Gradient norm of {count(len(rows), 'layer')} from input to output, first "
+        f"Gradient norm of {count(len(names), 'layer')} from input to output, first "
         f"against last recorded step of {_span(steps)}. The first layer has "
-        f"{number(ends[0].first / ends[-1].first)} times the norm of the last layer at "
-        f"first, {number(ends[0].last / ends[-1].last)} times at last. "
+        f"{number(first)} times the norm of the last layer at "
+        f"first, {number(last)} times at last. "
         f"First and last value: {told}."
     )
 
 
-def distribution(run: Run, first: int, last: int) -> str:
+def distribution(run: Run, layers: Sequence[Layer], first: int, last: int) -> str:
     """Of the spread of the activations."""
     told: list[str] = []
-    for layer in run.layers():
+    for layer in layers:
         if layer.activation is None:
             continue
         texts = [
@@ -107,12 +109,18 @@ def _finite(run: Run, site: Site, step: int) -> Floats:
     return values[np.isfinite(values)]
 
 
-def _ends(rows: list[tuple[str, Floats]], write: Callable[[float], str]) -> str:
+def _ends(names: Sequence[str], values: Floats, write: Callable[[float], str]) -> str:
+    half = _NAMED // 2
+    shown = [*range(len(names))]
+    if len(names) > _NAMED:
+        shown = [*shown[:half], *shown[-half:]]
     told: list[str] = []
-    for name, series in rows:
-        change = measured(series)
-        told.append(f"{name} {write(change.first)} to {write(change.last)}")
-    return "; ".join(_few(told))
+    for at in shown:
+        change = measured(values[at])
+        told.append(f"{names[at]} {write(change.first)} to {write(change.last)}")
+    if len(names) > _NAMED:
+        told.insert(half, f"{len(names) - 2 * half:,} more between")
+    return "; ".join(told)
 
 
 def _few(told: list[str]) -> list[str]:

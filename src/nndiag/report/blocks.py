@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nndiag.records import Severity
-from nndiag.report.layers import LayerRow
 from nndiag.report.picture import Caption, ErrorMap, Flow, Picture
+from nndiag.report.rollup import TableRow
 
 Level = Literal["error", "warning", "info", "healthy"]
 """How a run, or a number of it, was judged."""
@@ -216,15 +216,16 @@ class Report:
         verdict: first of all.
         facts: what was run, for how long, and how it ended.
         sections: the rest; a section with nothing to say is absent.
-        layers: the numbers behind the layer table.
-        marks: for each layer, the verdict on its numbers, by field of `LayerRow`.
+        layers: the numbers behind the layer table; of many layers the worst, and the
+            others by scope.
+        marks: for each row of it, the verdict on its numbers, by field of `LayerRow`.
     """
 
     title: str
     verdict: Verdict
     facts: KeyValues
     sections: tuple[Section, ...]
-    layers: tuple[LayerRow, ...]
+    layers: tuple[TableRow, ...]
     marks: tuple[Mapping[str, Level], ...]
 
     def section(self, name: str) -> Section | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from nndiag.records import Finding, Floats, Run, Severity
+from nndiag.records import Finding, Floats, Integers, Run, Severity
 from nndiag.report.autopsy import tell
 from nndiag.report.blocks import (
     Block,
@@ -19,7 +19,8 @@ from nndiag.report.blocks import (
 )
 from nndiag.report.cards import deal
 from nndiag.report.gallery import gather
-from nndiag.report.layers import Change, LayerRow, gradient_norm, layer_rows
+from nndiag.report.layers import Change, LayerRow, Numbers, gradient_norms, measure
+from nndiag.report.rollup import Marks, Spread, TableRow, roll_up
 from nndiag.report.units import (
     bits,
     count,
@@ -30,7 +31,7 @@ from nndiag.report.units import (
     printable,
 )
 from nndiag.report.verdict import judge
-from nndiag.rules.measures import median
+from nndiag.rules.measures import medians
 from nndiag.rules.thresholds import VANISHING_RATIO
 
 _ENDED = {
@@ -41,7 +42,8 @@ _ENDED = {
     "failed": "failed",
 }
 
-_Marks = Mapping[str, Severity]
+ALL = "All of them are in the run directory: nndiag export RUN --to csv."
+"""Where to find what a table has no room for."""
 
 _Column = tuple[str, str, Callable[[float], str], frozenset[str]]
 
@@ -66,9 +68,11 @@ def build(run: Run, findings: Sequence[Finding]) -> Report:
         findings: from `nndiag.rules`, ranked by cause.
     """
     pictures = gather(run)
-    rows = layer_rows(run)
-    flat = tuple(_flatten(findings))
-    marks = tuple(_marks(run, row, rows, flat) for row in rows)
+    numbers = measure(run)
+    found = _found(run, numbers, tuple(_flatten(findings)))
+    rows, marks = roll_up(
+        numbers, _marks(found), [(field, places) for field, places, _ in found]
+    )
     cards = deal(findings, pictures)
     rest = pictures.values()
     sections = (
@@ -79,7 +83,7 @@ def build(run: Run, findings: Sequence[Finding]) -> Report:
             (tell(run.autopsies[step], step=step) for step in sorted(run.autopsies)),
         ),
         _section("pictures", "More pictures" if cards else "Pictures", rest),
-        _section("layers", "Layers", (_table(rows, marks),) if rows else ()),
+        _section("layers", "Layers", (_table(numbers, rows, marks),) if rows else ()),
         _section("settings", "Settings", _key_values(run.header.settings.items())),
         _section("versions", "Versions", _key_values(run.header.versions.items())),
         _section("notes", "What nndiag could not see", _notes(run)),
@@ -147,21 +151,24 @@ def _notes(run: Run) -> tuple[Paragraphs, ...]:
     return (Paragraphs(tuple(map(printable, run.notes))),) if run.notes else ()
 
 
-def _table(rows: Sequence[LayerRow], marks: Sequence[_Marks]) -> Table:
+def _table(numbers: Numbers, rows: Sequence[TableRow], marks: Sequence[Marks]) -> Table:
     """The layer table; columns that nobody measured are left out."""
     columns = [
         column
         for column in _COLUMNS
-        if any(_known(getattr(row, column[1])) for row in rows)
+        if not np.isnan(numbers.ends[column[1]].first).all()
     ]
 
-    def cell(row: LayerRow, column: _Column, level: Severity | None) -> Cell:
+    def cell(row: TableRow, column: _Column, level: Severity | None) -> Cell:
         _, field, write, _ = column
-        change: Change = getattr(row, field)
-        if not _known(change):
+        value: Change | Spread = getattr(row, field)
+        text = (
+            _spread(value, write)
+            if isinstance(value, Spread)
+            else _change(value, write)
+        )
+        if not text:
             return Cell("–")
-        first, last = write(change.first), write(change.last)
-        text = first if first == last else f"{first} → {last}"
         if field == "saturation" and row.flat_at_zero:
             text += " zero"
         return Cell(text, level)
@@ -170,19 +177,49 @@ def _table(rows: Sequence[LayerRow], marks: Sequence[_Marks]) -> Table:
         columns=("Layer", "Activation", *(heading for heading, *_ in columns)),
         rows=tuple(
             (
-                Cell(row.name),
+                Cell(_name(row)),
                 Cell(printable(row.function) or "–"),
                 *(cell(row, column, levels.get(column[1])) for column in columns),
             )
             for row, levels in zip(rows, marks, strict=True)
         ),
-        note=f"{count(len(rows), 'layer')} from input to output; "
-        "first → last recorded step.",
+        note=_note(numbers, rows),
     )
 
 
-def _known(change: Change) -> bool:
-    return change.first == change.first
+def _name(row: TableRow) -> str:
+    if isinstance(row, LayerRow):
+        return row.name
+    return f"{row.name} · {count(row.layers, 'layer')}"
+
+
+def _change(change: Change, write: Callable[[float], str]) -> str:
+    if change.first != change.first:
+        return ""
+    first, last = write(change.first), write(change.last)
+    return first if first == last else f"{first} → {last}"
+
+
+def _spread(spread: Spread, write: Callable[[float], str]) -> str:
+    lost = f"NaN in {spread.lost:,}" if spread.lost else ""
+    if spread.low != spread.low:
+        return lost
+    low, high = write(spread.low), write(spread.high)
+    text = low if low == high else f"{low} to {high} ({write(spread.median)})"
+    return f"{text}, {lost}" if lost else text
+
+
+def _note(numbers: Numbers, rows: Sequence[TableRow]) -> str:
+    """How to read the table, and where the rest is."""
+    every = count(len(numbers.layers), "layer")
+    order = f"{every} from input to output; first → last recorded step."
+    if len(rows) == len(numbers.layers):
+        return order
+    return (
+        f"{len(rows)} rows for {every}: first the worst ones, first → last recorded "
+        "step; then the others by scope, lowest to highest (median) of the last "
+        f"recorded step. {ALL}"
+    )
 
 
 def _flatten(findings: Iterable[Finding]) -> Iterable[Finding]:
@@ -191,31 +228,44 @@ def _flatten(findings: Iterable[Finding]) -> Iterable[Finding]:
         yield from _flatten(finding.symptoms)
 
 
-def _marks(
-    run: Run, row: LayerRow, rows: Sequence[LayerRow], findings: Sequence[Finding]
-) -> _Marks:
+_Found = Sequence[tuple[str, Integers, Severity]]
+
+
+def _found(run: Run, numbers: Numbers, findings: Sequence[Finding]) -> _Found:
+    """What each finding colours: a number, the places of its layers, how badly."""
+    owner = {
+        site: at
+        for at, layer in enumerate(numbers.layers)
+        for site in (layer.activation, *layer.parameters)
+        if site is not None
+    }
+    found: list[tuple[str, Integers, Severity]] = []
+    for finding in findings:
+        # in the order of the finding, which may name the worst first
+        named = [owner[site] for site in finding.sites if site in owner]
+        places = np.array([*dict.fromkeys(named)], np.int64)
+        fields = [field for _, field, _, pic in _COLUMNS if finding.picture in pic]
+        if finding.name == "vanishing_gradient":
+            places = _behind(run, np.sort(places))
+        for field in fields or [""]:
+            found.append((field, places, finding.severity))
+    return found
+
+
+def _behind(run: Run, places: Integers) -> Integers:
+    """Of layers in forward order those whose gradient vanished against the last one."""
+    if not len(places):
+        return places
+    norms = medians(gradient_norms(run)[places])
+    return places[norms < VANISHING_RATIO * norms[-1]]
+
+
+def _marks(found: _Found) -> Mapping[int, Marks]:
     """For each number of a layer, the worst severity of the findings about it."""
     order: tuple[Severity, ...] = ("info", "warning", "error")
-    about = [finding for finding in findings if set(finding.sites) & set(row.sites)]
-    return {
-        field: finding.severity
-        for severity in order
-        for finding in about
-        for _, field, _, pictures in _COLUMNS
-        if finding.severity == severity and finding.picture in pictures
-        if field != "gradient" or _is_behind(run, row, rows, finding)
-    }
-
-
-def _is_behind(
-    run: Run, row: LayerRow, rows: Sequence[LayerRow], finding: Finding
-) -> bool:
-    """Whether a layer is one of those whose gradient vanished, if that was found."""
-    if finding.name != "vanishing_gradient":
-        return True
-    norms = {
-        other.name: median(gradient_norm(run, layer))
-        for other, layer in zip(rows, run.layers(), strict=True)
-        if set(finding.sites) & set(other.sites)
-    }
-    return norms[row.name] < VANISHING_RATIO * [*norms.values()][-1]
+    marks: dict[int, dict[str, Severity]] = {}
+    for field, places, severity in sorted(found, key=lambda one: order.index(one[2])):
+        if field:
+            for at in places.tolist():
+                marks.setdefault(at, {})[field] = severity
+    return marks

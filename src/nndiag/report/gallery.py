@@ -4,30 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import compress
 
 import numpy as np
 
-from nndiag.records import Floats, Integers, Layer, Run, Site
+from nndiag.records import Floats, Run
 from nndiag.report import alternative
+from nndiag.report.crowd import FEW, MANY, crowd, ends_of_bins, fold_rows
+from nndiag.report.distribution import distribution
 from nndiag.report.layers import (
-    gradient_norm,
+    first_and_last,
+    gradient_norms,
     headroom,
     main_parameter,
-    measured,
-    update_ratio,
+    series_of,
 )
-from nndiag.report.picture import (
-    Distribution,
-    Heatmap,
-    Histogram,
-    Line,
-    LineStyle,
-    Picture,
-    Profile,
-    Series,
-)
-from nndiag.report.thin import thin, thin_columns
+from nndiag.report.picture import Area, Heatmap, Line, Picture, Profile, Series
+from nndiag.report.thin import line, thin_columns
 from nndiag.report.units import evaluation, printable
+from nndiag.rules.measures import batches, update_ratios, was_measured
 from nndiag.rules.thresholds import UPDATE_LARGE, UPDATE_SMALL
 
 UPDATE_BAND = (UPDATE_SMALL, UPDATE_LARGE)
@@ -35,9 +30,6 @@ UPDATE_BAND = (UPDATE_SMALL, UPDATE_LARGE)
 
 UPDATE_GUIDE = 1e-3
 """The update-to-weight ratio that practice aims at (Karpathy, 2015, CS231n)."""
-
-BINS = 48
-"""Bins of a layer's histogram, for up to 256 sampled elements each."""
 
 _LOWEST = 5
 """Lines in the picture of headroom; the table has all."""
@@ -51,7 +43,7 @@ def gather(run: Run) -> dict[str, Picture]:
         _profile,
         _gradient,
         _update,
-        _distribution,
+        distribution,
         _headroom,
     )
     pictures = (maker(run) for maker in makers)
@@ -66,7 +58,7 @@ def _loss(run: Run) -> Picture | None:
     for name, (steps, values) in run.evaluations.items():
         if "loss" in name.lower() and len(steps):
             label = evaluation(name)
-            lines.append(_line(label, steps, values, depth=1, style="marked"))
+            lines.append(line(label, steps, values, depth=1, style="marked"))
     return Series(
         name="loss",
         title="Loss over steps",
@@ -80,7 +72,7 @@ def _loss(run: Run) -> Picture | None:
 
 def _training(run: Run) -> list[Line]:
     """The loss of every step and, where it is long and noisy, its moving mean."""
-    raw = _line("training", run.steps, run.loss)
+    raw = line("training", run.steps, run.loss)
     finite = np.isfinite(run.loss)
     steps, values = run.steps[finite], run.loss[finite]
     window = len(values) // 50
@@ -90,60 +82,74 @@ def _training(run: Run) -> list[Line]:
     means = (sums[window:] - sums[:-window]) / window
     middle = steps[window // 2 :][: len(means)]
     every = replace(raw, label="training, every step", style="minor")
-    return [every, _line("training", middle, means)]
+    return [every, line("training", middle, means)]
 
 
 def _saturation(run: Run) -> Picture | None:
-    rows = [
-        (printable(layer.name), run.series("value", "saturated", layer.activation))
-        for layer in run.layers()
-        if layer.activation is not None
-    ]
-    rows = [(name, series) for name, series in rows if not np.all(np.isnan(series))]
-    if not rows:
+    activations = [layer.activation for layer in run.layers()]
+    names, values = _known(
+        _names(run), series_of(run, "value", "saturated", activations)
+    )
+    if not names:
         return None
-    steps, values = thin_columns(run.recorded, np.stack([s for _, s in rows]))
+    told = alternative.saturation(names, values, run.recorded)
+    hint = "A saturated unit passes almost no gradient. Half of a relu is normal."
+    last = first_and_last(values).last
+    if len(names) > MANY:
+        names, values, last, size = fold_rows(names, values, last)
+        hint += (
+            f" Each row: the most saturated of {size} layers, named after the first."
+        )
+    steps, values = thin_columns(run.recorded, values)
     return Heatmap(
         name="saturation",
         title="Share of saturated activations",
-        hint="A saturated unit passes almost no gradient. Half of a relu is normal.",
-        alternative=alternative.saturation(rows, run.recorded),
-        rows=tuple(name for name, _ in rows),
+        hint=hint,
+        alternative=told,
+        rows=tuple(names),
         steps=steps,
         values=values,
-        last=tuple(measured(series).last for _, series in rows),
+        last=tuple(last.tolist()),
     )
 
 
 def _gradient(run: Run) -> Picture | None:
-    rows = _gradients(run)
-    if not rows:
+    names, values = _gradients(run)
+    if not names:
         return None
+    lines, areas, hint = _drawn(run, names, values, "layers")
     return Series(
         name="gradient",
         title="Gradient norm of each layer over steps",
-        hint="Lines that lie close together are healthy.",
-        alternative=alternative.lines("gradient norm", rows, run.recorded),
-        lines=_lines(run, rows),
+        hint=f"Lines that lie close together are healthy.{hint}",
+        alternative=alternative.lines("gradient norm", names, values, run.recorded),
+        lines=lines,
+        areas=areas,
         quantity="gradient norm",
         logarithmic=True,
     )
 
 
 def _profile(run: Run) -> Picture | None:
-    rows = _gradients(run)
-    if len(rows) < 2:
+    names, values = _gradients(run)
+    if len(names) < 2:
         return None
-    ends = [measured(series) for _, series in rows]
+    told = alternative.profile(names, values, run.recorded)
+    hint = "From input to output. A level line is healthy."
+    ends = first_and_last(values)
+    shown = np.arange(len(names))
+    if len(names) > MANY:
+        shown, size = ends_of_bins(ends.last)
+        hint += f" Of each {size} layers in a row the lowest and the highest are shown."
     return Profile(
         name="profile",
         title="Gradient norm over depth",
-        hint="From input to output. A level line is healthy.",
-        alternative=alternative.profile(rows, run.recorded),
-        rows=tuple(name for name, _ in rows),
+        hint=hint,
+        alternative=told,
+        rows=tuple(names[at] for at in shown),
         quantity="gradient norm",
-        first=np.array([change.first for change in ends]),
-        last=np.array([change.last for change in ends]),
+        first=ends.first[shown],
+        last=ends.last[shown],
         first_step=int(run.recorded[0]),
         last_step=int(run.recorded[-1]),
     )
@@ -152,35 +158,43 @@ def _profile(run: Run) -> Picture | None:
 def _update(run: Run) -> Picture | None:
     layers = run.layers()
     mains = {main_parameter(layer) for layer in layers}
+    many = len(layers) > FEW
     rows = [
         (parameter, position / max(len(layers) - 1, 1))
         for position, layer in enumerate(layers)
         for parameter in layer.parameters
+        if parameter in mains or not many
     ]
-    drawn = [(site, depth, _positive(update_ratio(run, site))) for site, depth in rows]
-    drawn = [row for row in drawn if not np.all(np.isnan(row[2]))]
-    if not drawn:
+    values = _positive(update_ratios(run, [site for site, _ in rows]))
+    known = np.flatnonzero(was_measured(values))
+    if not len(known):
         return None
-    return Series(
-        name="update",
-        title="Update-to-weight ratio of each parameter",
-        hint="How far a step moves a parameter. The band is healthy; thin: biases.",
-        alternative=alternative.lines(
-            "update-to-weight ratio",
-            [(printable(site), series) for site, _, series in drawn],
-            run.recorded,
-            band=UPDATE_BAND,
-        ),
-        lines=tuple(
-            _line(
-                printable(site),
+    rows, values = [rows[at] for at in known], values[known]
+    names = [printable(site) for site, _ in rows]
+    if many:
+        lines, areas, hint = _drawn(run, names, values, "main parameters")
+    else:
+        areas, hint = (), ""
+        lines = tuple(
+            line(
+                name,
                 run.recorded,
                 series,
                 depth=depth,
                 style="main" if site in mains else "minor",
             )
-            for site, depth, series in drawn
+            for name, (site, depth), series in zip(names, rows, values, strict=True)
+        )
+    return Series(
+        name="update",
+        title="Update-to-weight ratio of each parameter",
+        hint="How far a step moves a parameter. The band is healthy"
+        + (f".{hint}" if many else "; thin: biases."),
+        alternative=alternative.lines(
+            "update-to-weight ratio", names, values, run.recorded, band=UPDATE_BAND
         ),
+        lines=lines,
+        areas=areas,
         quantity="‖update‖ / ‖weight‖",
         logarithmic=True,
         band=UPDATE_BAND,
@@ -188,55 +202,44 @@ def _update(run: Run) -> Picture | None:
     )
 
 
-def _distribution(run: Run) -> Picture | None:
-    taken = sorted({step for _, step in run.samples})
-    if not taken:
-        return None
-    first, last = taken[0], taken[-1]
-    rows = [
-        row
-        for layer in run.layers()
-        if (row := _histogram(run, layer, first, last)) is not None
-    ]
-    if not rows:
-        return None
-    return Distribution(
-        name="distribution",
-        title="Activations of each layer",
-        hint="Piles at the ends are saturated units; one spike is a lost signal.",
-        alternative=alternative.distribution(run, first, last),
-        rows=tuple(rows),
-        first_step=first,
-        last_step=last,
-    )
-
-
 def _headroom(run: Run) -> Picture | None:
     sites = [site for site in run.sites if site.kind != "parameter"]
-    names = {layer.activation: layer.name for layer in run.layers()}
-    rows = [(printable(names.get(site, site)), headroom(run, site)) for site in sites]
-    rows = [(name, series) for name, series in rows if not np.all(np.isnan(series))]
-    if not rows:
+    parts = [np.zeros(0)]
+    for part in batches(run, sites):
+        bits = headroom(run, part)
+        parts.append(np.fmin.reduce(bits, axis=1, initial=np.nan))
+    least = np.concatenate(parts)
+    order = np.argsort(least, kind="stable")[: np.count_nonzero(~np.isnan(least))]
+    chosen: set[int] = set(order[:_LOWEST].tolist())
+    lowest = [site for at, site in enumerate(sites) if at in chosen]
+    if not lowest:
         return None
-    lowest = sorted(rows, key=lambda row: float(np.nanmin(row[1])))[:_LOWEST]
-    rows = [row for row in rows if any(row is other for other in lowest)]
+    named = {la.activation: la.name for la in run.layers() if la.activation}
+    names = [printable(named.get(site, site)) for site in lowest]
+    values = headroom(run, lowest)
     return Series(
         name="headroom",
         title="Headroom before overflow",
-        hint=f"Bits left before a value overflows to Inf; the {len(rows)} lowest.",
-        alternative=alternative.lines("headroom in bits", rows, run.recorded),
-        lines=_lines(run, rows),
+        hint=f"Bits left before a value overflows to Inf; the {len(names)} lowest.",
+        alternative=alternative.lines("headroom in bits", names, values, run.recorded),
+        lines=_lines(run, names, values),
         quantity="headroom (bits)",
         floor=0.0,
     )
 
 
-def _gradients(run: Run) -> list[tuple[str, Floats]]:
-    rows = [
-        (printable(layer.name), _positive(gradient_norm(run, layer)))
-        for layer in run.layers()
-    ]
-    return [(name, series) for name, series in rows if not np.all(np.isnan(series))]
+def _names(run: Run) -> list[str]:
+    return [printable(layer.name) for layer in run.layers()]
+
+
+def _known(names: list[str], values: Floats) -> tuple[list[str], Floats]:
+    """The rows in which anything was measured."""
+    known = was_measured(values)
+    return list(compress(names, known)), values[known]
+
+
+def _gradients(run: Run) -> tuple[list[str], Floats]:
+    return _known(_names(run), _positive(gradient_norms(run)))
 
 
 def _positive(series: Floats) -> Floats:
@@ -244,52 +247,24 @@ def _positive(series: Floats) -> Floats:
     return np.where(np.isfinite(series) & (series > 0), series, np.nan)
 
 
-def _line(
-    label: str,
-    steps: Integers,
-    values: Floats,
-    *,
-    depth: float = 0.0,
-    style: LineStyle = "main",
-) -> Line:
-    steps, values = thin(steps, values)
-    return Line(label=label, steps=steps, values=values, depth=depth, style=style)
+def _drawn(
+    run: Run, names: list[str], values: Floats, noun: str
+) -> tuple[tuple[Line, ...], tuple[Area, ...], str]:
+    """A line for each of a few rows; of many the range, the median and the extremes."""
+    if len(names) <= FEW:
+        return _lines(run, names, values), (), ""
+    lines, areas = crowd(names, values, run.recorded)
+    return (
+        lines,
+        areas,
+        f" Shaded: all {len(names):,} {noun}, darker the middle 80 %; lines: the "
+        "median, the lowest and the highest.",
+    )
 
 
-def _lines(run: Run, rows: list[tuple[str, Floats]]) -> tuple[Line, ...]:
-    deepest = max(len(rows) - 1, 1)
+def _lines(run: Run, names: list[str], values: Floats) -> tuple[Line, ...]:
+    deepest = max(len(names) - 1, 1)
     return tuple(
-        _line(name, run.recorded, series, depth=position / deepest)
-        for position, (name, series) in enumerate(rows)
+        line(name, run.recorded, series, depth=position / deepest)
+        for position, (name, series) in enumerate(zip(names, values, strict=True))
     )
-
-
-def _histogram(run: Run, layer: Layer, first: int, last: int) -> Histogram | None:
-    if layer.activation is None:
-        return None
-    before = _sample(run, layer.activation, first)
-    after = _sample(run, layer.activation, last)
-    both = np.concatenate([before, after])
-    if not len(both):
-        return None
-    low, high = float(both.min()), float(both.max())
-    if high == low:
-        margin = max(abs(low) * 1e-3, 1e-12)
-        low, high = low - margin, high + margin
-    edges = np.linspace(low, high, BINS + 1)
-    return Histogram(
-        label=printable(layer.name),
-        edges=edges,
-        first=_shares(before, edges),
-        last=_shares(after if last != first else after[:0], edges),
-    )
-
-
-def _sample(run: Run, site: Site, step: int) -> Floats:
-    values = np.asarray(run.samples.get((site, step), np.zeros(0)), np.float64).ravel()
-    return values[np.isfinite(values)]
-
-
-def _shares(values: Floats, edges: Floats) -> Floats:
-    counts, _ = np.histogram(values, edges)
-    return counts / max(len(values), 1)

@@ -9,18 +9,23 @@ With ‖·‖ the Euclidean norm, W a parameter, ΔW its change in one step and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nndiag.records import Floats, Layer, Role, Run, Site
 from nndiag.report.units import printable
 from nndiag.rules.functions import STEEPEST
-from nndiag.rules.measures import update_ratios
-from nndiag.rules.near_overflow import headroom as bits_left
+from nndiag.rules.headroom import headrooms
+from nndiag.rules.measures import batches, update_ratios
 
-_COTANGENT: tuple[Role, str] = ("cotangent", "norm")
+FIELDS = ("saturation", "slope", "gradient", "update", "headroom")
+"""The numbers of a layer: fields of `LayerRow`."""
+
+_ROLES: tuple[Role, ...] = ("value", "cotangent", "parameter", "gradient", "update")
 
 
 @dataclass(frozen=True)
@@ -64,98 +69,178 @@ class LayerRow:
         return self.function not in STEEPEST
 
 
+@dataclass(frozen=True)
+class Ends:
+    """One number of all layers, each at the first and the last step that measured it.
+
+    Attributes:
+        first: shape (layers,); NaN where no step measured it.
+        last: likewise; see `Change`.
+    """
+
+    first: Floats
+    last: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """The numbers of all layers of a run, however many: arrays, not rows.
+
+    Attributes:
+        layers: from input to output.
+        ends: by field of `LayerRow`.
+    """
+
+    layers: tuple[Layer, ...]
+    ends: Mapping[str, Ends]
+
+    def flat_on_both_sides(self) -> NDArray[np.bool_]:
+        """Which layers end in a function whose saturation is no normal state."""
+        functions = [function_of(layer) in STEEPEST for layer in self.layers]
+        return np.array(functions, np.bool_)
+
+    def row(self, at: int) -> LayerRow:
+        """The row of the layer at that position."""
+        layer = self.layers[at]
+        own = () if layer.activation is None else (layer.activation,)
+
+        def change(field: str) -> Change:
+            ends = self.ends[field]
+            return Change(float(ends.first[at]), float(ends.last[at]))
+
+        return LayerRow(
+            name=printable(layer.name),
+            function=printable(function_of(layer)),
+            sites=(*own, *layer.parameters),
+            saturation=change("saturation"),
+            slope=change("slope"),
+            gradient=change("gradient"),
+            update=change("update"),
+            headroom=change("headroom"),
+        )
+
+
 def layer_rows(run: Run) -> tuple[LayerRow, ...]:
     """The layer table of a run, from input to output."""
-    return tuple(_row(run, layer) for layer in run.layers())
+    numbers = measure(run)
+    return tuple(numbers.row(at) for at in range(len(numbers.layers)))
 
 
-def gradient_norm(run: Run, layer: Layer) -> Floats:
-    """‖∂L/∂a‖ of what the layer puts out, over the recorded steps.
+def measure(run: Run) -> Numbers:
+    """The numbers of all layers of a run."""
+    layers = run.layers()
+    activations = [layer.activation for layer in layers]
+    return Numbers(
+        layers=layers,
+        ends={
+            "saturation": _ends(run, series_of(run, "value", "saturated", activations)),
+            "slope": _ends(run, series_of(run, "value", "slope", activations)),
+            "gradient": _ends(run, gradient_norms(run)),
+            "update": _ends(run, _updates(run, layers)),
+            "headroom": _ends(run, _lowest(run, layers)),
+        },
+    )
 
-    A run without derivatives by activations shows ‖∂L/∂W‖ of the layer's main
-    parameter instead; the two are never mixed, as they differ in scale.
+
+def series_of(
+    run: Run, role: Role, quantity: str, sites: Sequence[Site | None]
+) -> Floats:
+    """The series of sites, shape (sites, R); NaN where there is no site."""
+    series = np.full((len(sites), len(run.recorded)), np.nan)
+    present = [at for at, site in enumerate(sites) if site is not None]
+    known = [site for site in sites if site is not None]
+    series[present] = run.stacked(role, quantity, known)
+    return series
+
+
+def gradient_norms(run: Run) -> Floats:
+    """‖∂L/∂a‖ of what each layer puts out over the recorded steps, (layers, R).
+
+    A run without derivatives by activations shows ‖∂L/∂W‖ of the layers' main
+    parameters instead; the two are never mixed, as they differ in scale.
     """
-    if any((role, quantity) == _COTANGENT for role, quantity, _ in run.readings):
-        outlet = _outlet(run, layer)
-        return _nothing(run) if outlet is None else run.series(*_COTANGENT, outlet)
-    main = main_parameter(layer)
-    return _nothing(run) if main is None else run.series("gradient", "norm", main)
+    layers = run.layers()
+    if any(("cotangent", "norm", site) in run.readings for site in run.sites):
+        return series_of(run, "cotangent", "norm", _outlets(run, layers))
+    return series_of(run, "gradient", "norm", list(map(main_parameter, layers)))
 
 
-def update_ratio(run: Run, parameter: Site) -> Floats:
-    """‖ΔW‖ / ‖W‖ over the recorded steps; NaN while W is all zeros."""
-    return update_ratios(run, (parameter,))[0]
-
-
-def headroom(run: Run, site: Site) -> Floats:
+def headroom(run: Run, sites: Sequence[Site]) -> Floats:
     """Bits left before a site overflows: the smallest over value, gradients and update.
 
-    0 where Inf was reached, NaN where nothing was measured or all was zero.
+    Returns:
+        Shape (sites, R); 0 where Inf was reached, NaN where nothing was measured or
+        all was zero.
     """
-    roles: tuple[Role, ...] = ("value", "cotangent", "parameter", "gradient", "update")
-    least = _nothing(run)
-    for role in roles:
-        reached = np.isinf(run.series(role, "largest", site))
-        least = np.fmin(least, np.where(reached, 0.0, bits_left(run, role, site)))
+    least = np.full((len(sites), len(run.recorded)), np.nan)
+    for role in _ROLES:
+        reached = np.isinf(run.stacked(role, "largest", sites))
+        least = np.fmin(least, np.where(reached, 0.0, headrooms(run, role, sites)))
     return least
 
 
 def main_parameter(layer: Layer) -> Site | None:
     """The parameter with the most elements: a layer's weight, not its bias."""
-    sized = [(int(np.prod(site.shape)), site) for site in layer.parameters]
-    return max(sized, key=lambda pair: pair[0])[1] if sized else None
+    return max(layer.parameters, key=lambda site: math.prod(site.shape), default=None)
+
+
+def function_of(layer: Layer) -> str:
+    """The activation function that ends a layer, ``""`` if none does."""
+    return layer.activation.function if layer.activation else ""
 
 
 def measured(series: Floats) -> Change:
     """First and last value of a series that is not NaN."""
-    known = np.flatnonzero(~np.isnan(series))
-    if not len(known):
-        return Change()
-    return Change(float(series[known[0]]), float(series[known[-1]]))
+    ends = first_and_last(series[None])
+    return Change(float(ends.first[0]), float(ends.last[0]))
 
 
-def _ends(run: Run, series: Floats) -> Change:
-    """First and last value; NaN as the last if the run ended in values not finite."""
-    change = measured(series)
-    broken = len(series) > 0 and not run.finite[-1] and np.isnan(series[-1])
-    return Change(change.first) if broken else change
+def first_and_last(rows: Floats) -> Ends:
+    """First and last value of each row that is not NaN."""
+    known = ~np.isnan(rows)
+    if not known.size:
+        return Ends(np.full(len(rows), np.nan), np.full(len(rows), np.nan))
+    each = np.arange(len(rows))
+    behind = known.shape[1] - 1 - known[:, ::-1].argmax(axis=1)
+    return Ends(rows[each, known.argmax(axis=1)], rows[each, behind])
 
 
-def _row(run: Run, layer: Layer) -> LayerRow:
-    main = main_parameter(layer)
-    own = () if layer.activation is None else (layer.activation,)
-    sites = (*own, *layer.parameters)
-
-    def activation(quantity: str) -> Change:
-        if layer.activation is None:
-            return Change()
-        return _ends(run, run.series("value", quantity, layer.activation))
-
-    return LayerRow(
-        name=printable(layer.name),
-        function=printable(layer.activation.function if layer.activation else ""),
-        sites=sites,
-        saturation=activation("saturated"),
-        slope=activation("slope"),
-        gradient=_ends(run, gradient_norm(run, layer)),
-        update=Change() if main is None else _ends(run, update_ratio(run, main)),
-        headroom=_ends(run, _smallest(run, (headroom(run, site) for site in sites))),
-    )
+def _ends(run: Run, rows: Floats) -> Ends:
+    """First and last values; NaN as the last if the run ended in values not finite."""
+    ends = first_and_last(rows)
+    if not rows.size or run.finite[-1]:
+        return ends
+    return Ends(ends.first, np.where(np.isnan(rows[:, -1]), np.nan, ends.last))
 
 
-def _outlet(run: Run, layer: Layer) -> Site | None:
-    """The layer's activation; for the output, the logits."""
-    if layer.activation is None and layer == run.layers()[-1]:
-        return next(reversed(run.of_kind("logits")), None)
-    return layer.activation
+def _updates(run: Run, layers: Sequence[Layer]) -> Floats:
+    """‖ΔW‖ / ‖W‖ of the main parameters; NaN while W is all zeros."""
+    mains = [main_parameter(layer) for layer in layers]
+    ratios = np.full((len(layers), len(run.recorded)), np.nan)
+    present = [at for at, site in enumerate(mains) if site is not None]
+    ratios[present] = update_ratios(run, [site for site in mains if site is not None])
+    return ratios
 
 
-def _smallest(run: Run, many: Iterable[Floats]) -> Floats:
-    result = _nothing(run)
-    for series in many:
-        result = np.fmin(result, series)
-    return result
+def _lowest(run: Run, layers: Sequence[Layer]) -> Floats:
+    """The headroom of each layer: the smallest over its sites."""
+    rows = [np.zeros((0, len(run.recorded)))]
+    for part in batches(run, layers):
+        sites = [
+            site
+            for layer in part
+            for site in (layer.activation, *layer.parameters)
+            if site is not None
+        ]
+        sizes = [len(one.parameters) + (one.activation is not None) for one in part]
+        starts = np.cumsum([0, *sizes[:-1]])
+        rows.append(np.fmin.reduceat(headroom(run, sites), starts, axis=0))
+    return np.concatenate(rows)
 
 
-def _nothing(run: Run) -> Floats:
-    return np.full(run.recorded.shape, np.nan)
+def _outlets(run: Run, layers: Sequence[Layer]) -> list[Site | None]:
+    """The layers' activations; for the output, the logits."""
+    outlets = [layer.activation for layer in layers]
+    if outlets and outlets[-1] is None:
+        outlets[-1] = next(reversed(run.of_kind("logits")), None)
+    return outlets

@@ -50,11 +50,27 @@ class Line:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Area:
+    """Where many lines run that are too many to be drawn.
+
+    Attributes:
+        steps: its points on the axis of steps.
+        low: lower bound there.
+        high: upper bound there.
+    """
+
+    steps: Integers
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
 class Series(Caption):
     """Lines over steps.
 
     Attributes:
         lines: the lines, in forward order.
+        areas: what stands for lines that are not drawn, the widest first.
         quantity: what the vertical axis counts, with its unit.
         logarithmic: whether the vertical axis is.
         band: the range that is healthy.
@@ -65,6 +81,7 @@ class Series(Caption):
 
     lines: tuple[Line, ...]
     quantity: str
+    areas: tuple[Area, ...] = ()
     logarithmic: bool = False
     band: tuple[float, float] | None = None
     guide: float | None = None

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from nndiag.records import Floats, Integers
+from nndiag.report.picture import Line, LineStyle
 
 POINTS = 600
 """Points kept of a line: about one per unit of a picture's width."""
@@ -63,3 +64,16 @@ def thin_columns(
     borders = np.linspace(0, len(steps), columns + 1).astype(int)[:-1]
     # fmax ignores NaN beside a number
     return steps[borders], np.fmax.reduceat(values, borders, axis=1)
+
+
+def line(
+    label: str,
+    steps: Integers,
+    values: Floats,
+    *,
+    depth: float = 0.0,
+    style: LineStyle = "main",
+) -> Line:
+    """A line of a picture through what `thin` keeps; see `Line` for the arguments."""
+    steps, values = thin(steps, values)
+    return Line(label=label, steps=steps, values=values, depth=depth, style=style)

@@ -45,7 +45,7 @@ import numpy as np
 
 from nndiag.records import Evidence, Finding, Run, Severity, Site
 from nndiag.rules.functions import STEEPEST
-from nndiag.rules.measures import Bools, at_any, certainty, first, learned_well
+from nndiag.rules.measures import Bools, at_any, certainty, first_column, learned_well
 from nndiag.rules.thresholds import (
     DEAD_POOL,
     DEAD_POOL_FULL,
@@ -66,10 +66,10 @@ def examine(run: Run) -> Iterator[Finding]:
     if not dead:
         return
     sites = tuple(dead)
-    series = np.array([run.series("value", "dead_units", site) for site in sites])
+    series = run.stacked("value", "dead_units", sites)
     worst = max(dead.values())
     bound = min(_bound(site) for site in sites)
-    held = at_any(list(series >= bound))
+    held = at_any(series >= bound)
     begun = _since(held)
     born = bool(held[0]) and begun == 0
     rose = f"since step {run.recorded[begun]}"
@@ -92,7 +92,7 @@ def examine(run: Run) -> Iterator[Finding]:
             ),
             Evidence(
                 quantity="share of units dead at the first recorded step",
-                value=max(first(row) for row in series),
+                value=float(first_column(series).max()),
             ),
         ),
         cause=f"The weighted sums of {places(run, sites)} start below zero for every "
@@ -141,8 +141,8 @@ def _since(held: Bools) -> int:
 
 
 def _worst(run: Run, dead: dict[Site, float]) -> str:
-    severe = tuple(s for s, share in dead.items() if share == max(dead.values()))
-    return places(run, severe)
+    most = max(dead.values())
+    return places(run, [site for site, share in dead.items() if share == most])
 
 
 def _severity(run: Run, worst: float) -> Severity:

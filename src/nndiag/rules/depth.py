@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 
 from nndiag.records import Floats, Role, Run, Site
+from nndiag.rules.measures import was_measured
 from nndiag.rules.thresholds import DEPTH_LAYERS
 
 
@@ -46,12 +48,11 @@ def gradient_profile(run: Run) -> Profile | None:
     Returns:
         `None` where fewer than three layers were measured.
     """
-    role, measured = "cotangent", _measured(run, "cotangent", "activation")
+    measured, norms = _measured(run, "cotangent", "activation")
     if not measured:
-        role, measured = "gradient", _measured(run, "gradient", "parameter")
+        measured, norms = _measured(run, "gradient", "parameter")
     if len(measured) < DEPTH_LAYERS:
         return None
-    norms = np.array([run.series(role, "norm", site) for site in measured])
     sizes = [max(math.prod(site.shape), 1) for site in (measured[0], measured[-1])]
     usable = np.isfinite(norms).all(axis=0) & (norms[-1] > 0)
     ratio = np.full(run.recorded.shape, np.nan)
@@ -60,12 +61,12 @@ def gradient_profile(run: Run) -> Profile | None:
     return Profile(measured, norms, nearer_to_one(ratio, mean_square))
 
 
-def _measured(run: Run, role: Role, kind: str) -> tuple[Site, ...]:
-    return tuple(
-        site
-        for site in run.of_kind(kind)
-        if len(site.shape) >= 2 and not np.isnan(run.series(role, "norm", site)).all()
-    )
+def _measured(run: Run, role: Role, kind: str) -> tuple[tuple[Site, ...], Floats]:
+    """The sites of two axes or more with a norm, and their norms, (sites, R)."""
+    sites = [site for site in run.of_kind(kind) if len(site.shape) >= 2]
+    norms = run.stacked(role, "norm", sites)
+    known = was_measured(norms)
+    return tuple(compress(sites, known)), norms[known]
 
 
 def nearer_to_one(a: Floats, b: Floats) -> Floats:

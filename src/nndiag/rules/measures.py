@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,10 @@ from nndiag.records import Floats, Run, Site
 from nndiag.rules.thresholds import LEARNED, LEARNED_WELL
 
 Bools = NDArray[np.bool_]
+Item = TypeVar("Item")
+
+_AT_ONCE = 1 << 21
+"""Numbers to work on at once: 16 MiB, however many sites there are."""
 
 
 def median(series: Floats) -> float:
@@ -31,9 +36,14 @@ def tenth(length: int) -> int:
     return max(3, length // 10)
 
 
-def at_any(held: Sequence[Bools]) -> Bools:
-    """Steps at which it held for any of the sites."""
-    return np.logical_or.reduce(held, dtype=np.bool_)
+def at_any(held: Bools) -> Bools:
+    """Steps at which it held in any of the rows."""
+    return np.logical_or.reduce(held, axis=0, dtype=np.bool_)
+
+
+def was_measured(rows: Floats) -> Bools:
+    """Which rows hold any number, shape (rows,)."""
+    return np.logical_or.reduce(~np.isnan(rows), axis=1, dtype=np.bool_)
 
 
 def span(run: Run, held: Bools) -> tuple[int, int]:
@@ -135,28 +145,50 @@ def update_ratios(run: Run, sites: Sequence[Site]) -> Floats:
 
     NaN where either was not measured or is not finite, or the weights are all zero.
     """
-    rows: list[Floats] = []
-    for site in sites:
-        update = run.series("update", "norm", site)
-        size = run.series("parameter", "norm", site)
-        usable = np.isfinite(update) & np.isfinite(size) & (size > 0)
-        missing = np.full_like(size, np.nan)
-        rows.append(np.divide(update, size, out=missing, where=usable))
-    return np.array(rows).reshape(len(rows), len(run.recorded))
+    update = run.stacked("update", "norm", sites)
+    size = run.stacked("parameter", "norm", sites)
+    usable = np.isfinite(update) & np.isfinite(size) & (size > 0)
+    return np.divide(update, size, out=np.full_like(size, np.nan), where=usable)
 
 
 def median_of_rows(rows: Floats) -> Floats:
     """Median over the first axis at each step, NaN where nothing was measured."""
     medians = np.full(rows.shape[1:], np.nan)
-    measured = at_any(list(~np.isnan(rows)))
+    measured = at_any(~np.isnan(rows))
     medians[measured] = np.nanmedian(rows[:, measured], axis=0)
     return medians
 
 
 def gradient_norm(run: Run) -> Floats:
     """Norm of the whole gradient, √Σ‖∂L/∂w‖² over the parameters, shape (R,)."""
-    norms = [run.series("gradient", "norm", p) for p in run.of_kind("parameter")]
-    measured = [series for series in norms if not np.isnan(series).all()]
-    if not measured:
+    norms = run.stacked("gradient", "norm", run.of_kind("parameter"))
+    measured = norms[was_measured(norms)]
+    if not len(measured):
         return np.full(run.recorded.shape, np.nan)
     return np.sqrt(np.sum(np.square(measured), axis=0))
+
+
+def medians(rows: Floats) -> Floats:
+    """The `median` of each row, shape (rows,)."""
+    counts = (~np.isnan(rows)).sum(axis=1)
+    ordered = np.sort(rows, axis=1)  # NaN last
+    middle = np.full(len(rows), np.nan)
+    known = np.flatnonzero(counts)
+    low, high = (counts[known] - 1) // 2, counts[known] // 2
+    middle[known] = (ordered[known, low] + ordered[known, high]) / 2
+    return middle
+
+
+def first_column(rows: Floats) -> Floats:
+    """The `first` of each row, shape (rows,)."""
+    measured = ~np.isnan(rows)
+    if not rows.size:
+        return np.full(len(rows), np.nan)
+    return rows[np.arange(len(rows)), measured.argmax(axis=1)]
+
+
+def batches(run: Run, many: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """Sites or layers in parts whose series fit into little memory, in order."""
+    size = max(1, _AT_ONCE // max(1, len(run.recorded)))
+    for start in range(0, len(many), size):
+        yield many[start : start + size]

@@ -51,28 +51,16 @@ were not finite, this is told as information.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from nndiag.records import Evidence, Finding, Floats, Integers, Role, Run, Site
-from nndiag.rules.measures import certainty, recovered, tenth
+from nndiag.rules.headroom import RANGE, headrooms, narrow
+from nndiag.rules.measures import batches, certainty, recovered, tenth
 from nndiag.rules.thresholds import HEADROOM, HEADROOM_CLOSING, HEADROOM_SOON
 from nndiag.rules.words import name, number
-
-RANGE: dict[str, float] = {
-    name: float(np.log2(float(np.finfo(name).max)))
-    for name in ("float16", "float32", "float64")
-} | {
-    "bfloat16": float(np.log2((2 - 2**-7) * 2.0**127)),
-    "float8_e4m3fn": float(np.log2(448)),
-    "float8_e5m2": float(np.log2(57344)),
-}
-"""log2 of the largest finite number, by dtype, in bits.
-
-NumPy does not know bfloat16 (8 bits of exponent, 7 of mantissa) nor the two types of 8
-bits (Micikevicius et al., "FP8 formats for deep learning", 2022, table 1)."""
 
 
 class _Approach(NamedTuple):
@@ -107,35 +95,14 @@ def examine(run: Run) -> Iterator[Finding]:
     near = [
         approach
         for role in roles
-        for site in run.sites
-        if (approach := _approach(run, role, site)) is not None
+        for sites in batches(run, run.sites)
+        for site, bits in _low(sites, headrooms(run, role, sites))
+        if (approach := _approach(run, role, site, bits)) is not None
     ]
     if not near:
         return
     worst = min(near, key=lambda a: (_is_sought(run, a), a.least))
     yield _finding(run, worst, tuple(dict.fromkeys(a.site for a in near)))
-
-
-def headroom(run: Run, role: Role, site: Site) -> Floats:
-    """Bits between the largest magnitude and the limit of the type, shape (R,).
-
-    Where the largest magnitude was not measured (of large arrays in a type of wide
-    range) the norm stands in, which is at least as large: a lower bound.
-
-    NaN where neither was measured, where the value is not finite any more, or where
-    the dtype is not a floating-point type of `RANGE`.
-    """
-    largest = run.series(role, "largest", site)
-    largest = np.where(np.isnan(largest), run.series(role, "norm", site), largest)
-    bits = np.full(largest.shape, np.nan)
-    usable = np.isfinite(largest) & (largest > 0)
-    bits[usable] = RANGE.get(site.dtype, np.nan) - np.log2(largest[usable])
-    return bits
-
-
-def narrow(site: Site) -> bool:
-    """Whether the type has fewer than the 8 bits of exponent of float32."""
-    return RANGE.get(site.dtype, math.inf) < RANGE["bfloat16"]
 
 
 def _is_sought(run: Run, approach: _Approach) -> bool:
@@ -147,8 +114,17 @@ def _is_backward(approach: _Approach) -> bool:
     return approach.role in ("cotangent", "gradient")
 
 
-def _approach(run: Run, role: Role, site: Site) -> _Approach | None:
-    bits = headroom(run, role, site)
+def _low(sites: Sequence[Site], bits: Floats) -> Iterator[tuple[Site, Floats]]:
+    """The sites that came low enough to be looked at one by one, and their bits."""
+    least = np.where(bits > 0, bits, np.inf).min(axis=1, initial=np.inf)
+    bounds = [
+        max(HEADROOM, HEADROOM_CLOSING * RANGE.get(site.dtype, 0.0)) for site in sites
+    ]
+    for at in np.flatnonzero(least <= np.array(bounds)).tolist():
+        yield sites[at], bits[at]
+
+
+def _approach(run: Run, role: Role, site: Site, bits: Floats) -> _Approach | None:
     known = np.isfinite(bits) & (bits > 0)
     if not known.any() or (known.sum() > 1 and np.ptp(bits[known]) == 0):
         return None

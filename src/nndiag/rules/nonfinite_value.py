@@ -49,8 +49,8 @@ import numpy as np
 
 from nndiag.records import Evidence, Finding, Role, Run, Site
 from nndiag.rules import autopsied
+from nndiag.rules.headroom import RANGE, narrow
 from nndiag.rules.measures import recovered
-from nndiag.rules.near_overflow import RANGE, narrow
 from nndiag.rules.words import name
 
 _QUANTITIES = ("largest", "norm", "std")

@@ -100,14 +100,15 @@ def _onset(run: Run, site: Site) -> Onset | None:
 def _finding(run: Run, onset: Onset, sites: tuple[Site, ...]) -> Finding:
     function = sites[0].function
     steepest = STEEPEST[function]
-    saturation = np.array([run.series("value", "saturated", s) for s in sites])
-    slope = np.array([run.series("value", "slope", s) for s in sites])
-    held = at_any(list(saturation >= SATURATED_SHARE))
+    saturation = run.stacked("value", "saturated", sites)
+    slope = run.stacked("value", "slope", sites)
+    held = at_any(saturation >= SATURATED_SHARE)
     first, last = span(run, held)
     at = last if onset == "training" else first
     column = int(np.searchsorted(run.recorded, at))
     most, flat = median(saturation[:, column]), median(slope[:, column])
-    where = places(run, sites)
+    worst = sites[int(np.nan_to_num(saturation[:, column], nan=-1.0).argmax())]
+    where = places(run, sites, worst)
     among = ", median of layers" if len(sites) > 1 else ""
     since = _SINCE[onset].format(at=at, first=first)
     return Finding(
@@ -116,7 +117,7 @@ def _finding(run: Run, onset: Onset, sites: tuple[Site, ...]) -> Finding:
         title=f"{percent(most)} of {where} is saturated {since}.",
         severity="info" if learned_well(run) else "warning",
         confidence=certainty(
-            most / SATURATED_SHARE, share(held, at_any(list(~np.isnan(saturation))))
+            most / SATURATED_SHARE, share(held, at_any(~np.isnan(saturation)))
         ),
         sites=(*run.of_kind("input"), *sites) if onset == "input" else sites,
         first_step=first,

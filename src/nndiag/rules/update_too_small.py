@@ -63,7 +63,7 @@ def examine(run: Run) -> Iterator[Finding]:
     moving = np.nan_to_num(ratios).max(axis=1, initial=0) > 0
     if not moving.any() or learned(run) or _rises(ratios[moving]):
         return
-    deciles = np.nanquantile(ratios[moving], 0.9, axis=1)
+    deciles = _deciles(ratios[moving])
     typical = float(np.median(deciles))
     if not 0 < typical < UPDATE_SMALL:
         return
@@ -101,6 +101,14 @@ def examine(run: Run) -> Iterator[Finding]:
         ),
         picture="update",
     )
+
+
+def _deciles(ratios: Floats) -> Floats:
+    """The upper decile of each row, of what was measured."""
+    deciles = np.quantile(ratios, 0.9, axis=1)
+    gaps = np.isnan(ratios).any(axis=1)  # row by row, NumPy is slow
+    deciles[gaps] = [np.nanquantile(row, 0.9) for row in ratios[gaps]]
+    return deciles
 
 
 def _loss(run: Run) -> str:

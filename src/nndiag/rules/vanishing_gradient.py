@@ -53,7 +53,14 @@ import numpy as np
 from nndiag.records import Evidence, Finding, Run, Severity, Site
 from nndiag.rules.depth import Profile, gradient_profile
 from nndiag.rules.functions import STEEPEST
-from nndiag.rules.measures import certainty, first, learned, learned_well, median, share
+from nndiag.rules.measures import (
+    certainty,
+    first_column,
+    learned,
+    learned_well,
+    median,
+    share,
+)
 from nndiag.rules.saturated_activation import saturated
 from nndiag.rules.thresholds import SEVERE_DEPTH_RATIO, VANISHING_RATIO
 from nndiag.rules.words import number, percent, places
@@ -116,7 +123,7 @@ def _activations(run: Run, profile: Profile) -> tuple[Site, ...]:
 
 def _slope(run: Run, sites: tuple[Site, ...]) -> float:
     """Geometric mean, over the sites, of the mean slope at the first recorded step."""
-    slopes = np.array([first(run.series("value", "slope", site)) for site in sites])
+    slopes = first_column(run.stacked("value", "slope", sites))
     usable = slopes[slopes > 0]
     return float(np.exp(np.log(usable).mean())) if usable.size else float("nan")
 
@@ -153,7 +160,7 @@ def _cause(run: Run, profile: Profile, factor: float) -> str:
     flat = tuple(site for site in capped if saturated(run, site)[:1].any())
     if not flat:
         return _depth(function, slope, steepest, factor)
-    most = np.median([first(run.series("value", "saturated", s)) for s in flat])
+    most = np.median(first_column(run.stacked("value", "saturated", flat)))
     flattest = _slope(run, flat)
     beginning = (
         f"{percent(float(most))} of {places(run, flat)} sat where the slope of "

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from nndiag.records import Run, Site
 
+_MANY = 24
+"""More places than these are counted, not named."""
+
 
 def number(value: float) -> str:
     """Two or three significant digits, without piles of zeros.
@@ -52,17 +55,29 @@ def name(site: Site) -> str:
     return site.scope if site.kind == "activation" and site.scope else str(site)
 
 
-def places(run: Run, sites: Sequence[Site]) -> str:
+def places(run: Run, sites: Sequence[Site], worst: Site | None = None) -> str:
     """The sites in words: a range where they follow each other without a gap.
 
+    Of a run with many such places, it is told how many they are, and the worst of them.
+
+    Args:
+        run: where they are.
+        sites: the places, in forward order.
+        worst: one of them; the first, if nothing else is known.
+
     Example:
-        "hidden_1 to hidden_6", "hidden_1 and hidden_4", "hidden_1/w and 5 more"
+        "hidden_1 to hidden_6", "hidden_1 and hidden_4", "hidden_1/w and 5 more",
+        "12 of 384 layers (worst: blocks[3]/mlp)"
     """
     names = list(dict.fromkeys(name(site) for site in sites))
-    peers = [site for site in run.sites if site.kind == sites[0].kind]
+    peers = run.of_kind(sites[0].kind)
     start = peers.index(sites[0])
-    if len(names) > 2 and peers[start : start + len(sites)] == list(sites):
+    if len(names) > 2 and peers[start : start + len(sites)] == tuple(sites):
         return f"{names[0]} to {names[-1]}"
+    if len(names) > 3 and len(peers) > _MANY:
+        noun = "layers" if sites[0].kind == "activation" else f"{sites[0].kind}s"
+        chosen = f"worst: {name(worst)}" if worst else f"the first: {names[0]}"
+        return f"{len(sites):,} of {len(peers):,} {noun} ({chosen})"
     if len(names) > 3:
         return f"{names[0]} and {len(names) - 1} more"
     return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)

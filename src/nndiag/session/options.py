@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nndiag.probes import Level
+
 PARTS = ("saturation", "gradients", "updates", "overflow")
 """What can be watched beside the loss, the gradient norms and the finite guard."""
 
@@ -20,6 +22,8 @@ class RunOptions:
         changes: settings to change, by name.
         data: where the target's data are, given to its `data` setting.
         parts: what to watch (see `PARTS`); empty for all of it.
+        include: patterns of the places to measure; empty for all.
+        exclude: patterns of places not to measure.
         every: one step in `every` is recorded.
         epochs: number of epochs; `None` for the target's own `settings.epochs`, or 1.
         steps: stop after so many steps; `None` for whole epochs.
@@ -34,6 +38,8 @@ class RunOptions:
     changes: Mapping[str, str] = field(default_factory=dict[str, str])
     data: str | None = None
     parts: frozenset[str] = frozenset()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     every: int = 10
     epochs: int | None = None
     steps: int | None = None
@@ -60,3 +66,9 @@ class RunOptions:
     def watched(self) -> tuple[str, ...]:
         """The parts that are watched."""
         return tuple(part for part in PARTS if not self.parts or part in self.parts)
+
+    @property
+    def level(self) -> Level:
+        """What is measured on a recorded step."""
+        parts = {part: True for part in self.watched}
+        return Level(**parts, include=self.include, exclude=self.exclude)

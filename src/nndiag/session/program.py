@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nndiag.errors import ProgramError
+from nndiag.errors import ProgramError, SettingError
 from nndiag.probes import Level, watch
 from nndiag.replay import finite_leaves
 from nndiag.session.packing import Packed, pack
@@ -88,7 +88,7 @@ class Program:
             warnings.simplefilter("always")
             try:
                 self._measured.eval_shape(state, batch)
-            except ProgramError:
+            except (ProgramError, SettingError):
                 raise
             except Exception as error:  # a fault of nndiag must not end the training
                 self.watching = False

@@ -27,9 +27,9 @@ def reduce_readings(readings: Readings) -> Readings | None:
 
     Returns:
         Floats, and NumPy arrays for the samples; `None` if `readings` holds no
-        gradient: then the step ran unwatched.
+        loss: then the step ran unwatched.
     """
-    if not readings.gradient:
+    if readings.loss is None:
         return None
     finite = float(np.min(readings.finite))
     sites = (

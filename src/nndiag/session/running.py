@@ -13,7 +13,6 @@ from rich.console import Console
 
 from nndiag import render, store
 from nndiag.errors import TargetError
-from nndiag.probes import Level
 from nndiag.protocol import Target
 from nndiag.records import Status, StepRecord
 from nndiag.session.describing import describe
@@ -88,8 +87,7 @@ class _Run:
             course = epochs(self.target, data_key, count)
             stacks = next(course)
             stack = next(stacks)
-        level = Level(**{part: True for part in options.watched})
-        program = Program(self.target.train_step, level, every=options.every)
+        program = Program(self.target.train_step, options.level, every=options.every)
         notes = program.check(state, stack)
         planned = _planned_steps(self.target, stack, count, options.steps)
         header = describe(

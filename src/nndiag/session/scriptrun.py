@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nndiag import store
-from nndiag.probes import Level
 from nndiag.records import Status
 from nndiag.session.course import Course
 from nndiag.session.describing import describe
@@ -106,8 +105,7 @@ class _Watching:
                 ),
             )
 
-        level = Level(**{part: True for part in options.watched})
-        self.observer = Observer(level, options.every, course)
+        self.observer = Observer(options.level, options.every, course)
         os.register_at_fork(after_in_child=self.observer.forget)
 
     def finish(self, ending: Ending) -> ScriptOutcome:

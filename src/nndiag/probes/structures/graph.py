@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax.numpy as jnp
+
 from nndiag.jaxprs import compat
 from nndiag.jaxprs.bodies import Path, bodies
 from nndiag.jaxprs.location import Location, locate
@@ -64,8 +66,7 @@ class Value:
     @property
     def is_signal(self) -> bool:
         """Whether it carries data through the network: floating-point, no weight."""
-        kind = getattr(getattr(self.aval, "dtype", None), "kind", "")
-        return not self.fact.weight and (kind == "f" or "float" in str(self.aval.dtype))
+        return not self.fact.weight and jnp.issubdtype(self.aval.dtype, jnp.floating)
 
     @property
     def is_constant(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from nndiag.probes.structures.graph import Value
 
 CAST = frozenset(
-    {"convert_element_type", "copy", "stop_gradient", "reduce_precision", "copy_p"}
+    {"convert_element_type", "copy", "stop_gradient", "reduce_precision"}
 )
 SHAPE = frozenset(
     {"broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose"}
@@ -49,29 +49,23 @@ def pair_with_weight(value: Value, *names: str) -> Value | None:
 def unscaled(value: Value, *names: frozenset[str]) -> Value:
     """What was multiplied or divided by a weight or a number."""
     while True:
-        value = through(value, CAST, *names)
-        first = pair_with_weight(value, "mul")
-        if first is None and value.name == "div" and value.operands[1].fact.weight:
-            first = value.operands[0]
-        if first is None:
+        inner = through(value, CAST, *names)
+        if inner.name == "div" and inner.operands[1].fact.weight:
+            inner = inner.operands[0]
+        inner = pair_with_weight(inner, "mul") or inner
+        if inner is value:
             return value
-        value = first
+        value = inner
 
 
 def unshifted(value: Value, *names: frozenset[str]) -> Value:
     """What a number (an ε) was added to, or bounds it from below."""
     while True:
-        value = through(unselected(value), CAST, *names)
-        first = pair_with_weight(value, "add", "max", "sub")
-        if first is None or (value.name == "sub" and first is not value.operands[0]):
-            if value.name == "select_n":
-                return value
-            if first is None and value.name not in CAST.union(*names):
-                return value
-            if first is None:
-                continue
+        inner = through(unselected(value), CAST, *names)
+        inner = pair_with_weight(inner, "add", "max") or inner
+        if inner is value:
             return value
-        value = first
+        value = inner
 
 
 def orders(value: Value) -> Iterator[tuple[Value, Value]]:

@@ -16,6 +16,8 @@ from nndiag.render.theme import HEAT, LIGHT
 from nndiag.report.picture import Heatmap
 from nndiag.report.units import percent
 
+_DENSE = 40
+
 
 def draw_heatmap(heatmap: Heatmap, *, titled: bool) -> Figure:
     """Draw a `Heatmap`."""
@@ -36,7 +38,8 @@ def draw_heatmap(heatmap: Heatmap, *, titled: bool) -> Figure:
         aspect="auto",
         interpolation="none",
     )
-    for border in range(1, rows):
+    # between dense rows a border would hide more than it parts
+    for border in range(1, rows if rows < _DENSE else 0):
         axes.axhline(border - 0.5, color=LIGHT["paper"], linewidth=2)
     style.step_axis(axes, first, beyond)
     style.row_labels(axes, heatmap.rows, [percent(share) for share in heatmap.last])

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from nndiag.render import theme
 from nndiag.render.figures import style
 from nndiag.render.theme import LIGHT
-from nndiag.report.picture import Line, Series
+from nndiag.report.picture import Area, Line, Series
 from nndiag.report.units import power
 
 _HEIGHT = 2.6
@@ -36,6 +36,8 @@ def draw_series(series: Series, *, titled: bool) -> Figure:
     _limits(axes, series)
     if series.band is not None:
         _band(axes, series)
+    for area in series.areas:
+        _area(axes, area)
     for line in series.lines:
         _line(axes, line)
     if len(series.lines) > 1:
@@ -47,10 +49,12 @@ def draw_series(series: Series, *, titled: bool) -> Figure:
 
 
 def _limits(axes: Axes, series: Series) -> None:
-    steps = np.concatenate([*(line.steps for line in series.lines), series.broken])
+    drawn = (*series.lines, *series.areas)
+    steps = np.concatenate([*(part.steps for part in drawn), series.broken])
     if len(steps):
         style.step_axis(axes, int(steps.min()), int(steps.max()))
-    values = np.concatenate([line.values for line in series.lines])
+    bounds = [bound for area in series.areas for bound in (area.low, area.high)]
+    values = np.concatenate([*(line.values for line in series.lines), *bounds])
     if not len(values):
         return
     low, high = float(values.min()), float(values.max())
@@ -64,6 +68,24 @@ def _limits(axes: Axes, series: Series) -> None:
             low = min(low, series.floor)
         margin = 0.06 * (high - low) or 0.5 * abs(high) or 1.0
         axes.set_ylim(low if low == series.floor else low - margin, high + margin)
+
+
+def _area(axes: Axes, area: Area) -> None:
+    colour = LIGHT[theme.depth(0.5)]
+    if len(area.steps) == 1:
+        # an area without width: a bar
+        axes.plot(
+            [area.steps[0]] * 2,
+            [area.low[0], area.high[0]],
+            color=colour,
+            alpha=0.16,
+            linewidth=8,
+            zorder=1,
+        )
+        return
+    axes.fill_between(
+        area.steps, area.low, area.high, color=colour, alpha=0.16, linewidth=0, zorder=1
+    )
 
 
 def _line(axes: Axes, line: Line) -> None:

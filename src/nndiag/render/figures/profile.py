@@ -29,12 +29,13 @@ def draw_profile(profile: Profile, *, titled: bool) -> Figure:
     style.decades(axes, float(known.min()), float(known.max()), horizontal=True)
     style.grid(axes, horizontal=False)
     places = np.arange(rows)
+    size = min(1.0, 72 * style.row_height(rows) / rows / 10)  # dots do not touch
     axes.plot(profile.first, places, color=LIGHT["before"], linewidth=1.4, zorder=2)
     axes.plot(
         profile.first,
         places,
         "o",
-        markersize=6.5,
+        markersize=6.5 * size,
         markerfacecolor=LIGHT["paper"],
         markeredgecolor=LIGHT["before"],
         markeredgewidth=1.6,
@@ -44,7 +45,12 @@ def draw_profile(profile: Profile, *, titled: bool) -> Figure:
     for place in places:
         shade = theme.depth(place / max(rows - 1, 1))
         axes.plot(
-            profile.last[place], place, "o", markersize=8, color=LIGHT[shade], zorder=5
+            profile.last[place],
+            place,
+            "o",
+            markersize=8 * size,
+            color=LIGHT[shade],
+            zorder=5,
         )
     style.row_labels(axes, profile.rows, [number(value) for value in profile.last])
     style.key(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from textwrap import wrap
 from typing import Any
 
 from matplotlib import font_manager
@@ -28,6 +29,8 @@ ROW = 0.32
 """Height of one layer's row in inches."""
 
 _HINT = 9.5
+_HINT_COLUMNS = 88
+_HINT_LINE = 0.17
 _HEADER = 0.62
 _LABEL = 15
 
@@ -70,7 +73,8 @@ def canvas(
         top: see `left`.
         bottom: see `left`.
     """
-    header = _HEADER if titled else 0.0
+    hint = wrap(picture.hint, _HINT_COLUMNS)
+    header = _HEADER + _HINT_LINE * (len(hint) - 1) if titled else 0.0
     full = bottom + height + top + header
     figure = Figure(figsize=(WIDTH, full), facecolor=LIGHT["paper"])
     axes = figure.add_axes(
@@ -83,7 +87,9 @@ def canvas(
     axes.tick_params(length=0, colors=LIGHT["soft"])
     if titled:
         write(figure, 0.14, full - 0.32, picture.title, size=TITLE, weight="bold")
-        write(figure, 0.14, full - 0.55, picture.hint, colour="soft", size=_HINT)
+        for line, text in enumerate(hint):
+            below = full - 0.55 - _HINT_LINE * line
+            write(figure, 0.14, below, text, colour="soft", size=_HINT)
     return figure, axes
 
 

@@ -35,7 +35,7 @@ class Program(NamedTuple):
     step: Callable[[Any, Any], Any]
     state: Any
     batches: list[Any]
-    jit: Callable[[Any], Any] = jax.jit
+    jit: Callable[[Any], Any] = lambda step: jax.jit(step)  # as it is then
 
 
 def mlp() -> Program:

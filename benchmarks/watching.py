@@ -33,7 +33,7 @@ from nndiag.session.describing import describe
 from nndiag.session.observing import Observer
 from nndiag.session.options import PARTS
 
-SECONDS = 0.6
+SECONDS = 0.3
 """How long a block of the bare loop should take."""
 STRIDES = {10: 1.03, 1: 1.20}
 """Every how many steps is recorded, and how many times the bare time it may take."""
@@ -54,6 +54,7 @@ class Loops:
         self.program, self.folder, self.stack = program, folder, stack
         self.bare_step = program.jit(program.step)
         self.steps, self.runs = 10, itertools.count()
+        self.observers: dict[int, Observer] = {}
 
     def run(self, step: Callable[[int, Any, Any], Any]) -> None:
         """A block of steps; the losses are read at its end."""
@@ -108,12 +109,17 @@ class Loops:
         self.stack.enter_context(observer.observing())
         compiled = self.program.jit(step)
 
-        def close() -> None:
-            (course,) = observer.close("finished")
-            assert course.recorded == -(-course.steps // every) and not course.lost
-
-        self.stack.callback(close)
+        self.stack.callback(observer.close, "finished")
+        self.observers[every] = observer
         return lambda: self.run(lambda _, state, batch: compiled(state, batch))
+
+    def check(self) -> None:
+        """That script mode has recorded what it should."""
+        for every, observer in self.observers.items():
+            (function,) = observer.trained
+            course = function.course
+            assert course is not None and not course.lost, observer.seen
+            assert course.recorded == -(-course.steps // every), observer.seen
 
     def by_hand(self, every: int) -> Callable[[], None]:
         """The norm of each parameter, gradient and update, by hand, with optax."""
@@ -159,29 +165,34 @@ def measure(program: Program, rounds: int, parts: bool) -> dict[str, Any]:
         made = variants(loops, parts)
         for run in made.values():
             run()
-        one = min(seconds(made["bare"]) for _ in range(3)) / loops.steps
+        one = min(spent(made["bare"])[0] for _ in range(3)) / loops.steps
         loops.steps = 10 * max(1, round(SECONDS / one / 10))
-        times: dict[str, list[float]] = {name: [] for name in made}
+        spans: dict[str, list[tuple[float, float]]] = {name: [] for name in made}
         for _ in range(rounds):
             for name in random.sample(list(made), len(made)):
-                times[name].append(seconds(made[name]))
-    base = times.pop("bare")
-    ratios = {
-        name: [one / other for one, other in zip(measured, base, strict=True)]
-        for name, measured in times.items()
-    }
+                spans[name].append(spent(made[name]))
+        loops.check()
+    base = spans.pop("bare")
     return {
-        "milliseconds": 1e3 * statistics.median(base) / loops.steps,
+        "milliseconds": 1e3 * statistics.median(wall for wall, _ in base) / loops.steps,
         "steps": loops.steps,
         "rounds": rounds,
-        "ratios": {k: statistics.quantiles(v, n=4) for k, v in ratios.items()},
+        "wall": {name: ratios(own, base, 0) for name, own in spans.items()},
+        "processor": {name: ratios(own, base, 1) for name, own in spans.items()},
     }
 
 
-def seconds(run: Callable[[], None]) -> float:
-    began = time.perf_counter()
+def ratios(spans: Any, base: Any, which: int) -> list[float]:
+    """Quartiles."""
+    pairs = zip(spans, base, strict=True)
+    return statistics.quantiles([one[which] / other[which] for one, other in pairs])
+
+
+def spent(run: Callable[[], None]) -> tuple[float, float]:
+    """Seconds, and seconds of processor time over all threads."""
+    wall, processor = time.perf_counter(), time.process_time()
     run()
-    return time.perf_counter() - began
+    return time.perf_counter() - wall, time.process_time() - processor
 
 
 def main() -> None:
@@ -195,8 +206,10 @@ def main() -> None:
     for name in options.programs:
         one = found[name] = measure(PROGRAMS[name](), options.rounds, options.parts)
         print(f"{name}: {one['milliseconds']:.2f} ms a step, {one['steps']} a block")
-        for variant, (low, middle, high) in one["ratios"].items():
-            print(f"  {middle:.3f}  [{low:.3f}, {high:.3f}]  {variant}", flush=True)
+        for variant, (low, middle, high) in one["wall"].items():
+            used = one["processor"][variant][1]
+            told = f"{middle:.3f}  [{low:.3f}, {high:.3f}]  processor {used:.3f}"
+            print(f"  {told}  {variant}", flush=True)
     if options.json:
         options.json.write_text(json.dumps(found, indent=1), "utf-8")
 

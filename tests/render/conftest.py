@@ -82,3 +82,9 @@ def console() -> Callable[..., Console]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def blocks() -> ModuleType:
+    """Runs of networks of many layers, made by hand."""
+    return load("example_blocks")

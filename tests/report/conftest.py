@@ -29,3 +29,9 @@ def example() -> ModuleType:
 def examples() -> ModuleType:
     """Autopsies made by hand."""
     return load("example_autopsy")
+
+
+@pytest.fixture(scope="session")
+def blocks() -> ModuleType:
+    """Runs of networks of many layers, made by hand."""
+    return load("example_blocks")

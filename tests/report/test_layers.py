@@ -66,7 +66,9 @@ def test_headroom_in_bits(example, dtype, largest, bits):
         recorded=np.array([0]),
         readings={("value", "largest", site): np.array([largest])},
     )
-    assert headroom(run, (site,)) == pytest.approx(np.array([[bits]]), abs=1e-9, nan_ok=True)
+    assert headroom(run, (site,)) == pytest.approx(
+        np.array([[bits]]), abs=1e-9, nan_ok=True
+    )
 
 
 def test_a_run_that_ended_in_nan_shows_no_older_values(example):

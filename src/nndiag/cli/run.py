@@ -34,6 +34,14 @@ if TYPE_CHECKING:
     from nndiag.session import Script
 
 
+class Tier(StrEnum):
+    """How much is watched."""
+
+    light = "light"
+    standard = "standard"
+    full = "full"
+
+
 class FailOn(StrEnum):
     """The severity from which on a finding makes the command fail."""
 
@@ -95,6 +103,13 @@ def run(
     ] = False,
     include: Include = None,
     exclude: Exclude = None,
+    level: Annotated[
+        Tier,
+        typer.Option(
+            help="How much is watched: light, standard (all --watch parts), or full: "
+            "also histograms, single units, and which examples pull hardest."
+        ),
+    ] = Tier.standard,
     debug_nans: Annotated[
         bool,
         typer.Option(
@@ -149,6 +164,7 @@ def run(
         preset=preset,
         changes=assignments(changes or []),
         data=data,
+        tier=level.value,
         parts=frozenset(part for part in chosen if chosen[part] or everything),
         include=tuple(include or ()),
         exclude=tuple(exclude or ()),

@@ -16,11 +16,17 @@ _GROUP = 1 << 10
 """Rows in a line."""
 
 
-def write(path: Path, document: str, rows: Iterable[Row]) -> None:
-    """Write an object of four keys, without holding more than a few rows.
+def write(
+    path: Path,
+    document: str,
+    rows: Iterable[Row],
+    arrays: Iterable[tuple[int, str, str, str, list[float]]] = (),
+) -> None:
+    """Write an object of five keys, without holding more than a few rows.
 
     ``schema`` is 1; ``report`` is what ``nndiag report --json`` prints; ``columns`` are
-    the names of the columns, and ``rows`` is a list of lists. What is not finite is the
+    the names of the columns, and ``rows`` is a list of lists. ``arrays`` is a list of
+    lists of a step, role, site, quantity and its elements. What is not finite is the
     string ``"NaN"``, ``"Infinity"`` or ``"-Infinity"``, as JSON has no such numbers.
     """
     with path.open("w", encoding="ascii", newline="\n") as file:
@@ -29,6 +35,13 @@ def write(path: Path, document: str, rows: Iterable[Row]) -> None:
         separator = "\n"
         for group in groups(map(_valid, rows), _GROUP):
             file.write(separator + json.dumps(group, allow_nan=False)[1:-1])
+            separator = ",\n"
+        file.write('\n],\n"arrays": [')
+        separator = "\n"
+        for array in arrays:
+            *place, elements = array
+            valid = [*map(plain, place), [*map(plain, elements)]]
+            file.write(separator + json.dumps(valid, allow_nan=False))
             separator = ",\n"
         file.write("\n]}\n")
 

@@ -16,7 +16,7 @@ class Row(NamedTuple):
     Attributes:
         step: number of the step, from 0.
         role: ``"value"``, ``"cotangent"``, ``"parameter"``, ``"gradient"`` or
-            ``"update"``; or ``"run"``, ``"metric"``, ``"evaluation"``.
+            ``"update"``; or ``"run"``, ``"metric"``, ``"evaluation"``, ``"example"``.
         site: key of the place, ``""`` for what belongs to none.
         quantity: what was measured, such as ``"norm"``, or the name of a metric.
         value: the number; NaN and infinities are kept. What was not measured has no

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import NamedTuple
 from nndiag import render, rules, store
 from nndiag.errors import RunError, SettingError
 from nndiag.export.table import rows
+from nndiag.records import Run
 
 
 class Format(NamedTuple):
@@ -34,8 +35,9 @@ def write(path: str | Path, *, to: str, out: str | Path | None = None) -> Path:
     """Writes a stored run in the format of another tool.
 
     Every number of every recorded step is exported, one at a time, so that memory does
-    not grow with the run; samples of activations stay in ``run.sqlite``. Settings,
-    command, versions and findings go along. The files appear when they are complete.
+    not grow with the run; samples of activations stay in ``run.sqlite``, and but for
+    JSON histograms and the statistics of single units do, too. Settings, command,
+    versions and findings go along. The files appear when they are complete.
 
     Args:
         path: the run directory.
@@ -73,8 +75,16 @@ def write(path: str | Path, *, to: str, out: str | Path | None = None) -> Path:
     document = render.findings_json(run, rules.diagnose(run))
     with _staged(place) as staging:
         module = import_module(f"nndiag.export.{to}")
-        module.write(staging, document, rows(store.stream(run.path), run))
+        table = rows(store.stream(run.path), run)
+        held = {"arrays": _arrays(run)} if to == "json" else {}
+        module.write(staging, document, table, **held)
     return place
+
+
+def _arrays(run: Run) -> Iterator[tuple[int, str, str, str, list[float]]]:
+    """Histograms and statistics of units, row after row."""
+    for (role, quantity, site, step), array in run.vectors.items():
+        yield step, role, str(site), quantity, array.ravel().tolist()
 
 
 @contextmanager

@@ -20,6 +20,7 @@ _ENTERED = {
     "remat2": ("jaxpr",),
     "scan": ("jaxpr",),
     "cond": ("branches",),
+    "shard_map": ("jaxpr",),
 }
 """Primitives whose bodies are differentiated from the inside. A `custom_jvp_call` or
 `custom_vjp_call` is not: its derivative is its own, whatever its body contains."""
@@ -68,9 +69,12 @@ def rebuild(
     rewritten = {}
     for body in bodies(equation):
         function = transform(body)
-        rewritten[body.number] = (
-            body.jaxpr if function is None else compat.retrace(body.jaxpr, function)
-        )
+        if function is None:
+            rewritten[body.number] = body.jaxpr
+        elif equation.primitive.name == "shard_map":
+            rewritten[body.number] = compat.retrace_shards(equation, function)
+        else:
+            rewritten[body.number] = compat.retrace(body.jaxpr, function)
     changes: dict[str, Any] = {}
     index = 0
     for name in _ENTERED[equation.primitive.name]:

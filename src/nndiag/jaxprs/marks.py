@@ -25,7 +25,8 @@ class Mark(NamedTuple):
 
     Attributes:
         role: what of the site it is; `"tangent"` only between `jvp` and transpose,
-            `"loss"` for the scalar that is differentiated.
+            `"loss"` for the scalar that is differentiated, `"use"` for what is made
+            with a parameter and `"part"` for its cotangent.
         site: the place.
         call: number of the gradient call (or tap) it belongs to; it tells apart the
             equally named sites of two networks in one step.
@@ -61,6 +62,10 @@ _PLAIN: frozenset[SiteKind] = frozenset(
 )
 """Kinds of places whose cotangent nobody reads."""
 
+_TANGENTS = {"value": "tangent", "use": "use tangent"}
+_COTANGENTS = {"tangent": "cotangent", "use tangent": "part"}
+"""What the mark of a value becomes on its tangent, and that on its cotangent."""
+
 mark_primitive = Primitive("nndiag_mark")
 _calls = itertools.count(1)
 
@@ -94,15 +99,19 @@ def has_marks(equation: Any) -> bool:
 def _jvp(primals: Any, tangents: Any, *, mark: Mark) -> tuple[Any, Any]:
     value = mark_primitive.bind(*primals, mark=mark)
     tangent = tangents[0]
-    if compat.is_zero(tangent) or mark.role != "value" or mark.site.kind in _PLAIN:
+    plain = mark.role not in _TANGENTS or mark.site.kind in _PLAIN
+    if compat.is_zero(tangent) or plain:
         return value, tangent
-    tangent_mark = mark._replace(role="tangent")
-    return value, mark_primitive.bind(tangent, mark=tangent_mark)
+    tangent_mark = mark._replace(role=_TANGENTS[mark.role])
+    # With the cotangent of what a parameter makes, one must know what it was made of.
+    riders = primals[1:] if mark.role == "use" else ()
+    return value, mark_primitive.bind(tangent, *riders, mark=tangent_mark)
 
 
 def _transpose(cotangent: Any, *operands: Any, mark: Mark) -> list[Any]:
     if not compat.is_zero(cotangent):
-        cotangent = mark_primitive.bind(cotangent, mark=mark._replace(role="cotangent"))
+        cotangent_mark = mark._replace(role=_COTANGENTS[mark.role])
+        cotangent = mark_primitive.bind(cotangent, *operands[1:], mark=cotangent_mark)
     return [cotangent, *(None for _ in operands[1:])]
 
 

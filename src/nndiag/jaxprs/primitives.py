@@ -25,6 +25,7 @@ ELEMENTWISE = frozenset(
         "convert_element_type",
         "copy",
         "copy_p",
+        "pvary",
         "cos",
         "cosh",
         "digamma",

@@ -6,5 +6,6 @@ from jax import value_and_grad as value_and_grad
 
 from nndiag.probes.level import Level as Level
 from nndiag.probes.level import level_of as level_of
+from nndiag.probes.packing import PackedReadings as PackedReadings
 from nndiag.probes.watching import tap as tap
 from nndiag.probes.watching import watch as watch

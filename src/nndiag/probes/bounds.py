@@ -107,7 +107,7 @@ def _shifted(
     return bound
 
 
-_SAME_ARRAY = {"stop_gradient", "copy", "reduce_precision", "nndiag_mark"}
+_SAME_ARRAY = {"stop_gradient", "copy", "pvary", "reduce_precision", "nndiag_mark"}
 _SAME = _SAME_ARRAY | {
     "broadcast_in_dim", "reshape", "squeeze", "expand_dims", "select_n", "max",
     "convert_element_type",

@@ -6,6 +6,7 @@ cannot be entered is evaluated whole; the marks in it are lost, which is noted.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,9 +17,13 @@ from nndiag.jaxprs.marks import Mark, has_marks, mark_primitive
 from nndiag.probes import statistics
 from nndiag.probes.descent import Descent, Flow, Scaled, describe_step
 from nndiag.probes.entering import Result, rule_for
+from nndiag.probes.examples import of_gradient, parts_of
 from nndiag.probes.harvest import Harvest, Key
+from nndiag.probes.histograms import log2_histogram
 from nndiag.probes.level import Level
+from nndiag.probes.replication import Replication, survey_replication
 from nndiag.probes.selection import Selection
+from nndiag.probes.sharding import Claim, Shards, with_spread
 from nndiag.probes.structures.measuring import describe_structure
 
 
@@ -29,12 +34,24 @@ class Collector:
         level: what to measure.
         selection: the places that are measured.
         missed: names of the primitives whose marks were lost.
+        recomputes: whether what is evaluated was evaluated, and read, before.
+        shards: the `shard_map` whose body is evaluated, if one is.
+        claims: the parameters that should be alike on all devices (see
+            `nndiag.probes.sharding`).
     """
 
-    def __init__(self, level: Level) -> None:
-        self.level = level
+    def __init__(self, level: Level, program: Any) -> None:
+        self.level, self._program = level, program
         self.selection = Selection(level.include, level.exclude)
         self.missed: set[str] = set()
+        self.recomputes = False
+        self.shards: Shards | None = None
+        self.claims: dict[Key, Claim] = {}
+
+    @functools.cached_property
+    def replication(self) -> Replication:
+        """How the marked values differ between devices."""
+        return survey_replication(self._program)
 
     def run(
         self, jaxpr: Any, constants: Sequence[Any], values: Sequence[Any]
@@ -58,7 +75,10 @@ class Collector:
             rule = rule_for(equation)
             if equation.primitive is mark_primitive:
                 mark = equation.params["mark"]
-                self._read(mark, operands, harvest)
+                if compat.is_split(operands):
+                    self._read_split(mark, operands, harvest)
+                else:
+                    self._read(mark, operands, harvest)
                 outputs = operands[:1]
                 (atom, *_), (output,) = equation.invars, equation.outvars
                 if not compat.is_literal(atom) and atom in inputs:
@@ -84,6 +104,9 @@ class Collector:
                     self.missed.add(equation.primitive.name)
                 outputs = compat.bind(equation, operands)
                 descent.follow(equation, operands, inputs)
+                if self.shards is not None:
+                    self.shards.unstack(jaxpr, equation, inputs)
+                    self.shards.follow(equation, outputs, descent, harvest)
             known.update(zip(equation.outvars, outputs, strict=True))
         outputs = [a.val if compat.is_literal(a) else known[a] for a in jaxpr.outvars]
         return outputs, harvest, descent.leave(jaxpr, origins)
@@ -95,7 +118,13 @@ class Collector:
             loss = jnp.asarray(value, jnp.float32)
             harvest.losses.setdefault(mark.call, loss)
             harvest.finite.append(jnp.isfinite(loss))
-        elif not self.selection.holds(mark.site):
+        elif mark.role == "part":
+            if not mark.batched:
+                use: Any = mark.detail
+                harvest.examples[mark.call, use] = parts_of(use, value, *riders)
+        elif not self.selection.holds(mark.site) or (
+            mark.role == "value" and self.recomputes
+        ):
             return
         elif mark.site.kind == "operation":
             stats = statistics.describe_operation(mark, value, *riders)
@@ -107,7 +136,10 @@ class Collector:
                 harvest.put(mark.role, key, stats)
         elif mark.role == "value":
             if level.saturation or level.overflow:
-                stats = statistics.describe_value(mark, level, value, *riders)
+                apart = self.shards is not None
+                stats = statistics.describe_value(
+                    mark, level, value, *riders, apart=apart
+                )
                 harvest.put("value", key, stats)
         elif mark.role == "parameter":
             if level.updates:
@@ -117,9 +149,27 @@ class Collector:
             stats = statistics.describe_derivative(mark, level, value)
             harvest.put(mark.role, key, stats)
             if mark.role == "gradient":
+                if level.examples and len(mark.batched) == 1:
+                    use, parts = of_gradient(mark, value, len(harvest.examples))
+                    harvest.examples[mark.call, use] = parts
                 harvest.finite.append(statistics.is_finite(stats))
-                if level.updates and not mark.batched:
+                if self.shards is not None:
+                    self.shards.meet(key, mark)
+                if (level.updates or self.shards is not None) and not mark.batched:
                     harvest.gradients[key] = value
+
+    def _read_split(self, mark: Mark, operands: list[Any], harvest: Harvest) -> None:
+        """Reads arrays whose type says how they are split; what is read is whole."""
+
+        def read(*values: Any) -> Harvest:
+            own = Harvest.empty()
+            self._read(mark, list(values), own)
+            own.gradients.clear()
+            return own
+
+        harvest.take(compat.gathered(read, operands))
+        if mark.role == "gradient" and not mark.batched and self.level.updates:
+            harvest.gradients[mark.call, mark.site] = operands[0]
 
     def read_updates(
         self,
@@ -145,7 +195,8 @@ class Collector:
                 continue
             if not self.selection.holds(key[1]):
                 continue
-            output = pairs[position]
+            output, claim = pairs[position], self.claims.get(key)
+            stacked = claim is not None and claim.stacked
             start, step = flow.moved.get(output, (None, None))
             if step is not None and (start, step.key) == (position, key):
                 gradient = harvest.stats["gradient"][key]
@@ -155,7 +206,13 @@ class Collector:
                     before[position],
                     after[output],
                     harvest.gradients.get(key),
-                    layers=len(key[1].axes),
+                    layers=len(key[1].axes) + stacked,
                 )
+            if self.level.histograms:
+                change = statistics.difference(before[position], after[output])
+                counts = log2_histogram(change, len(key[1].axes))
+                stats = stats._replace(histogram=counts)
+            if claim is not None:
+                stats = with_spread(stats, claim, before[position], after[output])
             harvest.put("update", key, stats)
             harvest.finite.append(statistics.is_finite(stats))

@@ -41,11 +41,14 @@ _FUNCTIONS: dict[str, Callable[..., Curve]] = {
     "add": np.add,
     "add_any": np.add,
     "and": np.logical_and,
+    "asinh": np.arcsinh,
     "atan": np.arctan,
     "cbrt": np.cbrt,
     "clamp": lambda low, x, high: np.clip(x, low, high),
     "copy": np.positive,
+    "pvary": np.positive,
     "cos": np.cos,
+    "cosh": np.cosh,
     "div": np.divide,
     "eq": np.equal,
     "erf": _vectorised(math.erf),
@@ -73,6 +76,7 @@ _FUNCTIONS: dict[str, Callable[..., Curve]] = {
     "select_n": _select,
     "sign": np.sign,
     "sin": np.sin,
+    "sinh": np.sinh,
     "sqrt": np.sqrt,
     "square": np.square,
     "stop_gradient": np.positive,
@@ -106,7 +110,8 @@ def evaluate(equation: Any, curves: Sequence[Curve]) -> list[Curve] | None:
     name = equation.primitive.name
     if name in _RESHAPING:
         before, after = equation.invars[0].aval.shape, equation.outvars[0].aval.shape
-        return [curves[0]] if before in ((), after) else None
+        level = before in ((), after) or (curves[0] == curves[0][0]).all()
+        return [curves[0]] if level else None
     if name == "select_n" and len(curves) != 3:
         return None
     if name == "integer_pow":

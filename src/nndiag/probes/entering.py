@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jax.extend.core import jaxpr_as_fun
 
 from nndiag.jaxprs import compat
 from nndiag.jaxprs.marks import has_marks
 from nndiag.probes.descent import Flow, out_of_jit
 from nndiag.probes.harvest import Harvest, Key, all_finite
+from nndiag.probes.sharding import enter_shard_map, sum_gradients
 
 if TYPE_CHECKING:
     from nndiag.probes.collecting import Collector
@@ -37,8 +39,11 @@ def _enter_jit(collector: Collector, equation: Any, operands: list[Any]) -> Resu
         return outputs, harvest
 
     call.__name__ = equation.params["name"]
-    with compat.source(equation):
-        outputs, harvest = jax.jit(call)(*operands)
+    # What is read after an eager call needs its arguments: those are not given away.
+    traced = all(isinstance(operand, Tracer) for operand in operands)
+    options = compat.jit_options(equation, donate=traced)
+    with compat.source(equation), equation.ctx.manager:
+        outputs, harvest = jax.jit(call, **options)(*operands)
     return outputs, harvest, flows[0]
 
 
@@ -48,10 +53,12 @@ def _enter_remat(collector: Collector, equation: Any, operands: list[Any]) -> Re
     structures: list[Any] = []
 
     def call(*values: Any) -> list[Any]:
-        outputs, harvest, flow = collector.run(body, (), values)
+        before, collector.recomputes = collector.recomputes, True
+        try:
+            outputs, harvest, flow = collector.run(body, (), values)
+        finally:
+            collector.recomputes = before
         origins.update(flow.origins)
-        # What is recomputed was read when it was first computed.
-        harvest.stats["value"].clear()
         leaves, structure = jax.tree.flatten(harvest)
         structures[:] = [structure]
         return [*outputs, *leaves]
@@ -77,6 +84,8 @@ def _enter_scan(collector: Collector, equation: Any, operands: list[Any]) -> Res
         # Within the loop the carry is the state: input constants + i is output i.
         pairs = {constants + i: i for i in range(carried)}
         collector.read_updates(harvest, flow, pairs, values, outputs)
+        if collector.shards is not None:
+            sum_gradients(collector, collector.shards, harvest)
         harvest.gradients.clear()
         origins.update({k: i for k, i in flow.origins.items() if i < constants})
         return outputs[:carried], (outputs[carried:], harvest)
@@ -102,7 +111,7 @@ def _enter_cond(collector: Collector, equation: Any, operands: list[Any]) -> Res
             outputs, harvest, _ = collector.run(
                 compat.open_jaxpr(branch), compat.constants(branch), inputs
             )
-            harvest.gradients.clear()
+            _forget_gradients(collector, harvest)
             return outputs, harvest
 
         return call
@@ -117,6 +126,8 @@ def _enter_cond(collector: Collector, equation: Any, operands: list[Any]) -> Res
                 for role, readings in shape.stats.items():
                     for key, stats in readings.items():
                         harvest.put(role, key, jax.tree.map(_missing, stats))
+                for key, parts in shape.examples.items():
+                    harvest.examples.setdefault(key, jax.tree.map(_nothing, parts))
                 for number, loss in shape.losses.items():
                     harvest.losses.setdefault(number, _missing(loss))
             return outputs, harvest._replace(finite=[all_finite(harvest)])
@@ -142,7 +153,7 @@ def _enter_while(collector: Collector, equation: Any, operands: list[Any]) -> Re
         )
         pairs = {fixed + i: i for i in range(len(values))}
         collector.read_updates(harvest, flow, pairs, inputs, outputs)
-        harvest.gradients.clear()
+        _forget_gradients(collector, harvest)
         return outputs, harvest._replace(finite=[all_finite(harvest)])
 
     def goes_on(state: tuple[list[Any], Harvest]) -> Any:
@@ -165,7 +176,20 @@ def _enter_while(collector: Collector, equation: Any, operands: list[Any]) -> Re
     return outputs, harvest, Flow.nothing()
 
 
+def _forget_gradients(collector: Collector, harvest: Harvest) -> None:
+    """Of gradients in a body that not every device need run, no sum may be added."""
+    if collector.shards is not None:
+        sum_gradients(collector, collector.shards, harvest, add=False)
+    harvest.gradients.clear()
+
+
+def _nothing(shape: Any) -> Any:
+    return jnp.zeros(shape.shape, shape.dtype)
+
+
 def _missing(shape: Any) -> Any:
+    if not jnp.issubdtype(shape.dtype, jnp.floating):
+        return _nothing(shape)
     return jnp.full(shape.shape, jnp.nan, shape.dtype)
 
 
@@ -176,6 +200,7 @@ _RULES: dict[str, Rule] = {
     "scan": _enter_scan,
     "cond": _enter_cond,
     "while": _enter_while,
+    "shard_map": enter_shard_map,
 }
 _FILLED = {"cond", "while"}
 """Where readings can be missing, and are NaN then: that would stop `jax_debug_nans`."""

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from nndiag.jaxprs.marks import next_call
+from nndiag.probes.examples.norms import Parts, norms
+from nndiag.probes.examples.uses import Use
 from nndiag.records import Readings, Site, TensorStats
 
 Key = tuple[int, Site]
@@ -22,18 +24,21 @@ class Harvest(NamedTuple):
         losses: the differentiated scalars, by number of the gradient call.
         finite: whether loss, gradients and updates are, one bool for each part read.
         gradients: the gradient arrays themselves, as long as an update may need them.
+        examples: of each place where a parameter meets the examples of a batch, what
+            the norms of their parts in the gradient are made of.
     """
 
     stats: dict[str, dict[Key, TensorStats]]
     losses: dict[int, Any]
     finite: list[Any]
     gradients: dict[Key, Any]
+    examples: dict[tuple[int, Use], Parts]
 
     @staticmethod
     def empty() -> Harvest:
         """Nothing yet."""
         roles = ("value", "cotangent", "parameter", "gradient", "update")
-        return Harvest({role: {} for role in roles}, {}, [], {})
+        return Harvest({role: {} for role in roles}, {}, [], {}, {})
 
     def add(self, other: Harvest) -> dict[int, int]:
         """Takes in what was read inside a body.
@@ -51,8 +56,20 @@ class Harvest(NamedTuple):
             self.losses[fresh.get(call, call)] = loss
         for (call, site), gradient in other.gradients.items():
             self.gradients[fresh.get(call, call), site] = gradient
+        for (call, use), parts in other.examples.items():
+            self.examples[fresh.get(call, call), use] = parts
         self.finite.extend(other.finite)
         return fresh
+
+    def take(self, other: Harvest) -> None:
+        """Takes in what was read at one mark of this body."""
+        for role, readings in other.stats.items():
+            for key, stats in readings.items():
+                self.put(role, key, stats)
+        for call, loss in other.losses.items():
+            self.losses.setdefault(call, loss)
+        self.examples.update(other.examples)
+        self.finite.extend(other.finite)
 
     def put(self, role: str, key: Key, stats: TensorStats) -> None:
         """Adds one reading; what is computed a second time keeps its first reading."""
@@ -77,9 +94,11 @@ def readings(harvest: Harvest) -> Readings:
         for role, read in harvest.stats.items()
     }
     first = min(harvest.losses, default=None)
+    parts = {use: own for (call, use), own in harvest.examples.items() if call == first}
     return Readings(
         loss=None if first is None else harvest.losses[first],
         finite=all_finite(harvest).astype(jnp.float32),
+        examples=norms(parts) if parts else None,
         **named,
     )
 

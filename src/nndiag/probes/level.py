@@ -16,6 +16,9 @@ class Level(NamedTuple):
         updates: norms of parameters and updates, and the cosine between update and
             negative gradient.
         overflow: largest magnitudes, for headroom.
+        histograms: of gradients and updates, over the powers of two.
+        units: statistics of each unit of an activation.
+        examples: the norm of the part that each example has in the gradient.
         include: patterns of the places that are measured (see
             `nndiag.probes.selection`); empty for all.
         exclude: patterns of those of them that are not.
@@ -25,11 +28,18 @@ class Level(NamedTuple):
     gradients: bool = False
     updates: bool = False
     overflow: bool = False
+    histograms: bool = False
+    units: bool = False
+    examples: bool = False
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
 
-LEVELS = {"light": Level(), "standard": Level(True, True, True, True)}
+LEVELS = {
+    "light": Level(),
+    "standard": Level(True, True, True, True),
+    "full": Level(True, True, True, True, True, True, True),
+}
 
 
 def level_of(name: str | Level) -> Level:

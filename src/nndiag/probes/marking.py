@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from nndiag.jaxprs import compat
 from nndiag.jaxprs.bodies import Body, Path, rebuild
 from nndiag.jaxprs.location import Location
 from nndiag.jaxprs.marks import Mark, next_call, place
+from nndiag.probes.examples import mark_examples
 from nndiag.probes.loops import indexed
 from nndiag.probes.partition import Partition, is_array
 from nndiag.probes.plan import Plan, Use
@@ -33,12 +35,21 @@ def marked_vjp(
     fun: Callable[..., Any],
     *primals: Any,
     has_aux: bool = False,
+    examples: bool = False,
     **options: Any,
 ) -> Any:
     """`jax.vjp`, with marks in the function and on what goes in and comes out.
 
     A function that does not return one floating-point scalar is no loss, and is
     differentiated as it is.
+
+    Args:
+        vjp: the plain `jax.vjp`.
+        fun: is differentiated.
+        *primals: its arguments.
+        has_aux: as that of `jax.vjp`.
+        examples: whether to mark where parameters meet the examples of a batch.
+        **options: others of `jax.vjp`.
     """
     leaves, structure = jax.tree.flatten(primals)
     result = Partition()
@@ -59,6 +70,8 @@ def marked_vjp(
                 f"{type(error).__name__}: {error}",
                 stacklevel=2,
             )
+    if examples:
+        mark_examples(jaxpr, names, call, plan)
     if plan.unseen:
         warnings.warn(_unseen(plan.unseen), stacklevel=2)
     sites = _parameter_sites(leaves, names, plan)
@@ -74,7 +87,8 @@ def marked_vjp(
     def marked_pullback(cotangent: Any) -> Any:
         gradients = pullback(cotangent)
         values, shape = jax.tree.flatten(gradients)
-        return shape.unflatten(_place_each("gradient", call, sites, values))
+        tables = [n in plan.tables for n in range(len(sites))]
+        return shape.unflatten(_place_each("gradient", call, sites, values, tables))
 
     return place(Mark("loss", Site("loss"), call), loss), marked_pullback, *aux
 
@@ -88,11 +102,18 @@ def _is_loss(jaxpr: Any) -> bool:
 
 
 def _place_each(
-    role: str, call: int, sites: Sequence[Site], values: Sequence[Any]
+    role: str,
+    call: int,
+    sites: Sequence[Site],
+    values: Sequence[Any],
+    details: Sequence[Hashable] = (),
 ) -> list[Any]:
+    marked = zip_longest(sites, values, details)
     return [
-        place(Mark(role, site, call), value) if _is_measurable(value) else value
-        for site, value in zip(sites, values, strict=True)
+        place(Mark(role, site, call, detail=detail), value)
+        if _is_measurable(value)
+        else value
+        for site, value, detail in marked
     ]
 
 
@@ -117,6 +138,7 @@ def _replay(
     """Evaluates a jaxpr, placing the planned marks on its way."""
     known: dict[Any, Any] = {}
     planned, sentinels = plan.at(path), plan.sentinels.get(path, {})
+    made = plan.made.get(path, {})
 
     def read(atom: Any) -> Any:
         return atom.val if compat.is_literal(atom) else known[atom]
@@ -143,6 +165,10 @@ def _replay(
         outputs = compat.bind(equation, operands, **changes)
         if sentinel is not None and sentinel.operand is None:
             outputs[0] = place(sentinel.mark, outputs[0])
+        if index in made:
+            mark, numbers = made[index]
+            riders = [operands[number] for number in numbers]
+            outputs[0] = place(mark, outputs[0], *riders)
         for variable, value in zip(equation.outvars, outputs, strict=True):
             write(variable, value)
     return [read(atom) for atom in jaxpr.outvars]

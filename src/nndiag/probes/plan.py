@@ -33,6 +33,18 @@ class Sentinel(NamedTuple):
     riders: tuple[int, ...] = ()
 
 
+class Made(NamedTuple):
+    """A mark to be placed on what an equation makes with a parameter.
+
+    Attributes:
+        mark: what is said of the result.
+        riders: numbers of the operands that ride along to the cotangent.
+    """
+
+    mark: Mark
+    riders: tuple[int, ...] = ()
+
+
 class Use(NamedTuple):
     """Where a parameter first meets data."""
 
@@ -59,6 +71,7 @@ class Plan:
     Attributes:
         marks: for each body, the marks to place on its variables.
         sentinels: for each body, the marks to place at its equations, by number.
+        made: for each body, where a parameter meets an example, by equation.
         uses: for each differentiated leaf that is used, where it first is.
         layers: for each leaf that is scanned over, the scans over its leading axes.
         around: for each body that the survey entered, where it stands.
@@ -69,6 +82,7 @@ class Plan:
 
     marks: dict[Path, dict[Any, list[Planned]]] = field(default_factory=dict)
     sentinels: dict[Path, dict[int, Sentinel]] = field(default_factory=dict)
+    made: dict[Path, dict[int, Made]] = field(default_factory=dict)
     uses: dict[int, Use] = field(default_factory=dict)
     layers: dict[int, tuple[Loop, ...]] = field(default_factory=dict)
     around: dict[Path, Surroundings] = field(default_factory=dict)
@@ -83,7 +97,8 @@ class Plan:
     def within(self, path: Path) -> bool:
         """Whether any mark stands in the body at `path` or deeper."""
         return any(
-            other[: len(path)] == path for other in (*self.marks, *self.sentinels)
+            other[: len(path)] == path
+            for other in (*self.marks, *self.sentinels, *self.made)
         )
 
     def order(self, place: Path) -> int:

@@ -6,18 +6,22 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nndiag.jaxprs.marks import Mark
 from nndiag.probes.activations import ACTIVATIONS
+from nndiag.probes.histograms import log2_histogram
 from nndiag.probes.level import Level
 from nndiag.probes.peaks import peak
-from nndiag.records import TensorStats
+from nndiag.records import WORD, TensorStats, stride_of
 
 SAMPLE_SIZE = 256
 """Elements kept of each activation for pictures of its distribution."""
 
 
-def describe_value(mark: Mark, level: Level, value: Any, *riders: Any) -> TensorStats:
+def describe_value(
+    mark: Mark, level: Level, value: Any, *riders: Any, apart: bool = False
+) -> TensorStats:
     """Statistics of an input, an activation, logits, a tap or what is normalised.
 
     Args:
@@ -25,6 +29,8 @@ def describe_value(mark: Mark, level: Level, value: Any, *riders: Any) -> Tensor
         level: what to measure.
         value: the array.
         *riders: the pre-activation, for an activation.
+        apart: `dead_units` and `saturated_units` are to be 0 or 1 for each unit, as
+            other rows of the batch are elsewhere.
     """
     value = wide(value)
     if not level.saturation:
@@ -50,7 +56,12 @@ def describe_value(mark: Mark, level: Level, value: Any, *riders: Any) -> Tensor
         return stats
     rows = _count(activation.saturated(value, wide(riders[0])), batch)  # (units,)
     saturated = rows.sum() / value.size
-    units = (rows == value.size // rows.size).mean(dtype=jnp.float32)
+    whole = value.size // rows.size
+    units = (rows == whole).astype(jnp.float32)
+    units = units if apart else units.mean()
+    each = None
+    if level.units and not mark.batched:
+        each = jnp.stack([value.mean(batch), rows / whole])
     if activation.derivative is None:
         slope = activation.peak * (1 - saturated)
     else:
@@ -60,6 +71,7 @@ def describe_value(mark: Mark, level: Level, value: Any, *riders: Any) -> Tensor
         slope=slope,
         dead_units=units if activation.flat_at_zero else None,
         saturated_units=units,
+        units=each,
     )
 
 
@@ -86,6 +98,8 @@ def describe_operation(mark: Mark, value: Any, *riders: Any) -> TensorStats | No
 def describe_derivative(mark: Mark, level: Level, value: Any) -> TensorStats:
     """Norm of a cotangent or gradient, and the largest magnitude if it is watched.
 
+    Of the gradient of a table, which the detail of the mark says, also its rows.
+
     Per-example gradients (a `jax.vmap` inside the watch) are averaged first, as the
     step will do.
     """
@@ -97,7 +111,20 @@ def describe_derivative(mark: Mark, level: Level, value: Any) -> TensorStats:
     wanted = level.gradients or level.overflow
     exact = mark.role == "cotangent" or _overflows_early(mark)
     largest = _largest(value, axes) if wanted and exact else None
-    return TensorStats(norm=norm(value, axes), largest=largest)
+    rows = _rows(value) if mark.detail and level.gradients else None
+    stats = TensorStats(norm=norm(value, axes), largest=largest, rows=rows)
+    if level.histograms and mark.role == "gradient":
+        counts = log2_histogram(value, len(mark.site.axes))
+        return stats._replace(histogram=counts)
+    return stats
+
+
+def _rows(table: Any) -> Any:
+    """Which watched rows are not all zero: 16 bits in each number."""
+    some = table[:: stride_of(len(table))]
+    touched = (some != 0).any(tuple(range(1, some.ndim)))
+    padded = jnp.pad(touched, (0, -len(touched) % WORD)).reshape(-1, WORD)
+    return (padded * (1 << np.arange(WORD)).astype(np.float32)).sum(1)
 
 
 def describe_parameter(mark: Mark, value: Any) -> TensorStats:
@@ -141,6 +168,11 @@ def describe_update(
     return TensorStats(norm=size, cosine=jnp.where(scale > 0, cosine, 0.0))
 
 
+def difference(before: Any, after: Any) -> Any:
+    """The update of a parameter, in float32 at least."""
+    return wide(after) - wide(before)
+
+
 def is_finite(stats: TensorStats) -> Any:
     """Whether an array is finite, by its norm."""
     return jnp.isfinite(jnp.asarray(stats.norm))
@@ -168,6 +200,11 @@ def wide(value: Any) -> Any:
 
 
 def _sample(value: Any) -> Any:
-    """Evenly strided elements; the odd stride does not keep step with the units."""
+    """Evenly strided elements; the odd stride does not keep step with the units.
+
+    They are picked one by one: to flatten an array that is split over devices would
+    bring it together on each of them.
+    """
     stride = max(value.size // SAMPLE_SIZE, 1) | 1
-    return value.reshape(-1)[::stride][:SAMPLE_SIZE]
+    chosen = np.arange(0, value.size, stride)[:SAMPLE_SIZE]
+    return value[np.unravel_index(chosen, value.shape)] if value.ndim else value[None]

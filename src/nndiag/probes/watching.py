@@ -16,10 +16,11 @@ from nndiag.probes.collecting import Collector
 from nndiag.probes.harvest import Harvest, readings
 from nndiag.probes.level import Level, level_of
 from nndiag.probes.marking import marked_vjp
+from nndiag.probes.packing import PackedReadings, pack
 from nndiag.probes.pairing import pair
 from nndiag.probes.partition import Partition
 from nndiag.probes.selection import patterns
-from nndiag.records import Readings, Site
+from nndiag.records import Site
 
 
 def watch(
@@ -28,7 +29,7 @@ def watch(
     level: str | Level = "standard",
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
-) -> Callable[..., tuple[Any, Readings]]:
+) -> Callable[..., tuple[Any, PackedReadings]]:
     """A function of the same arguments that returns `(fn's output, Readings)`.
 
     Every gradient that `fn` takes with `jax.grad` or `jax.value_and_grad` is seen,
@@ -51,7 +52,8 @@ def watch(
     Args:
         fn: a training step, `(state, batch) -> (state, metrics)` or any other
             function that JAX can trace.
-        level: `"light"` (loss, gradient norms, finite or not), `"standard"`, or a
+        level: `"light"` (loss, gradient norms, finite or not), `"standard"`, `"full"`
+            (also histograms, each unit, the gradient norm of each example), or a
             `nndiag.probes.Level`.
         include: patterns of the places to measure, all if there is none: names of
             places or of scopes around them, in which ``*`` stands for any characters
@@ -80,7 +82,7 @@ def watch(
     )
 
     @functools.wraps(fn)
-    def watched(*args: Any, **kwargs: Any) -> tuple[Any, Readings]:
+    def watched(*args: Any, **kwargs: Any) -> tuple[Any, PackedReadings]:
         try:
             return _watch_call(fn, chosen, args, kwargs)
         except (ProgramError, SettingError):
@@ -89,14 +91,14 @@ def watch(
             # If the fault is fn's own, it is raised again here, as without a watch.
             output = fn(*args, **kwargs)
             warnings.warn(_faulty(fn, error), stacklevel=2)
-            return output, readings(Harvest.empty())
+            return output, pack(readings(Harvest.empty()))
 
     return watched
 
 
 def _watch_call(
     fn: Callable[..., Any], level: Level, args: Any, kwargs: Any
-) -> tuple[Any, Readings]:
+) -> tuple[Any, PackedReadings]:
     arguments, result = Partition(), Partition()
     inputs = arguments.split((args, kwargs))
 
@@ -104,10 +106,11 @@ def _watch_call(
         positional, named = arguments.join(values)
         return result.split(fn(*positional, **named))
 
-    with compat.intercepted_gradients(marked_vjp):
+    differentiate = functools.partial(marked_vjp, examples=level.examples)
+    with compat.intercepted_gradients(differentiate):
         closed = compat.trace(flat, *inputs)
     jaxpr = compat.open_jaxpr(closed)
-    collector = Collector(level)
+    collector = Collector(level, jaxpr)
     outputs, harvest, flow = collector.run(jaxpr, compat.constants(closed), inputs)
     if not harvest.losses:
         raise ProgramError(_no_gradient(fn, collector.missed))
@@ -118,7 +121,7 @@ def _watch_call(
     given, returned = (arguments, (args, kwargs)), (result, output)
     pairs = pair(jaxpr, given, returned, set(flow.origins.values()))
     collector.read_updates(harvest, flow, pairs, inputs, outputs)
-    return output, readings(harvest)
+    return output, pack(readings(harvest))
 
 
 def tap(value: Any, name: str) -> Any:

@@ -5,6 +5,14 @@ from nndiag.records.autopsy import Direction as Direction
 from nndiag.records.autopsy import Kind as Kind
 from nndiag.records.autopsy import Link as Link
 from nndiag.records.autopsy import Operand as Operand
+from nndiag.records.coverage import MOST_ROWS as MOST_ROWS
+from nndiag.records.coverage import WORD as WORD
+from nndiag.records.coverage import Coverage as Coverage
+from nndiag.records.coverage import stride_of as stride_of
+from nndiag.records.coverage import unpack_rows as unpack_rows
+from nndiag.records.examples import MOST_EXAMPLES as MOST_EXAMPLES
+from nndiag.records.examples import Examples as Examples
+from nndiag.records.examples import hardest as hardest
 from nndiag.records.finding import Evidence as Evidence
 from nndiag.records.finding import Finding as Finding
 from nndiag.records.finding import Severity as Severity
@@ -16,6 +24,10 @@ from nndiag.records.gradcheck import GuiltyRule as GuiltyRule
 from nndiag.records.gradcheck import LeafCheck as LeafCheck
 from nndiag.records.gradcheck import Taylor as Taylor
 from nndiag.records.gradcheck import WrongCause as WrongCause
+from nndiag.records.readings import HIGHEST_POWER as HIGHEST_POWER
+from nndiag.records.readings import HISTOGRAM_BINS as HISTOGRAM_BINS
+from nndiag.records.readings import LOWEST_POWER as LOWEST_POWER
+from nndiag.records.readings import ARRAYS as ARRAYS
 from nndiag.records.readings import QUANTITIES as QUANTITIES
 from nndiag.records.readings import Array as Array
 from nndiag.records.readings import Readings as Readings

@@ -26,9 +26,10 @@ class TensorStats(NamedTuple):
     Attributes:
         mean: arithmetic mean over all elements.
         std: standard deviation over all elements.
-        norm: Euclidean norm over all elements, √Σx².
-        largest: largest magnitude, max |x|; NaN or Inf when the array holds one.
-        zero: share of elements that are exactly zero, 0 to 1.
+        norm: Euclidean norm over all elements, √Σx²; of a residual branch, its own.
+        largest: largest magnitude, max |x|; NaN or Inf when the array holds one. Of
+            attention, the largest logit (not its magnitude), −1e8 if all are masked.
+        zero: share of elements that are exactly zero, or dropped, 0 to 1.
         saturated: share of elements where the activation's derivative is nearly
             zero, 0 to 1 (see `nndiag.probes.activations`).
         slope: mean of the activation's derivative |f′(z)|.
@@ -36,10 +37,20 @@ class TensorStats(NamedTuple):
             (a relu that passes nothing), 0 to 1.
         saturated_units: share of units saturated on every row of the batch, 0 to 1.
         cosine: of an update, the cosine between it and the negative gradient.
-        entropy: of attention, the mean over queries of −Σ p ln p / ln n over the n
-            keys, 0 (each query sees one key) to 1 (each sees all alike).
+        entropy: of attention, the mean over up to 256 queries of −Σ p ln p / ln n
+            over the n keys, 0 (each query sees one key) to 1 (each sees all alike).
         ratio: of a residual branch, its norm over that of the stream it is added to.
+        spread: of the norms that the devices have of what is theirs, (max − min) / max,
+            0 to 1: of an update that should be the same on all of them, of parameters
+            that are stacked copies, of the parts of a gradient before they are summed.
         sample: up to 256 elements, evenly strided, for pictures of the distribution.
+        rows: of the gradient of an embedding table, which of its rows are not all
+            zero: for each 16 watched rows (see `stride_of`) a whole number, whose
+            lowest bit is the first of them.
+        histogram: of gradients and updates, how many elements have which power of two
+            (see `HISTOGRAM_BINS`).
+        units: of an activation, for each unit the mean over the batch and the share of
+            it that is saturated, shape ``(2, units)``.
     """
 
     mean: Array | None = None
@@ -54,11 +65,25 @@ class TensorStats(NamedTuple):
     cosine: Array | None = None
     entropy: Array | None = None
     ratio: Array | None = None
+    spread: Array | None = None
     sample: Array | None = None
+    rows: Array | None = None
+    histogram: Array | None = None
+    units: Array | None = None
 
 
-QUANTITIES: tuple[str, ...] = tuple(f for f in TensorStats._fields if f != "sample")
+ARRAYS = ("sample", "rows", "histogram", "units")
+"""The fields of `TensorStats` that are arrays."""
+
+QUANTITIES: tuple[str, ...] = tuple(
+    field for field in TensorStats._fields if field not in ARRAYS
+)
 """The scalar fields of `TensorStats`, in order."""
+
+LOWEST_POWER, HIGHEST_POWER = -64, 32
+HISTOGRAM_BINS = HIGHEST_POWER - LOWEST_POWER + 5
+"""Bins of a histogram: what is zero; what is smaller than 2^`LOWEST_POWER`; one for each
+p from there to `HIGHEST_POWER`, of 2^p ≤ |x| < 2^(p+1); what is larger; NaN and Inf."""
 
 
 class Readings(NamedTuple):
@@ -72,6 +97,9 @@ class Readings(NamedTuple):
         parameter: of each parameter before the step, by site.
         gradient: of the derivative of the loss by each parameter, by site.
         update: of the change the step made to each parameter, by site.
+        examples: the norm of the part that each example of the batch has in the
+            gradient, shape ``(examples,)``; the parts add up to the gradient, so that
+            of a mean over B losses the part of one is a B-th of its own gradient.
     """
 
     loss: Array | None
@@ -81,6 +109,7 @@ class Readings(NamedTuple):
     parameter: dict[Site, TensorStats]
     gradient: dict[Site, TensorStats]
     update: dict[Site, TensorStats]
+    examples: Array | None = None
 
 
 class StepRecord(NamedTuple):

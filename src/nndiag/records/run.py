@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from nndiag.notebook import Shown
 from nndiag.records.autopsy import Autopsy
+from nndiag.records.coverage import Coverage
+from nndiag.records.examples import Examples
 from nndiag.records.readings import Role
 from nndiag.records.site import Site
+from nndiag.records.tables import Floats, Integers, Tables
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 NAN_CHECK_REVIVED = (
     "JAX had switched its own jax_debug_nans check off while it traced, as it does "
     "since 0.8; nndiag switched it on again."
@@ -38,7 +39,8 @@ class Header:
         seed: of the run's random key; says nothing of a recorded loop.
         every: one step in `every` was recorded.
         watched: the parts that were watched (``"saturation"``, ``"gradients"``,
-            ``"updates"``, ``"overflow"``).
+            ``"updates"``, ``"overflow"``, ``"histograms"``, ``"units"``,
+            ``"examples"``).
         steps_planned: number of steps that were asked for, 0 if unknown.
         settings: the target's knobs.
         versions: of python, jax, jaxlib, numpy, nndiag.
@@ -95,6 +97,11 @@ class Run(Shown):
         samples: ``(site, step)`` to up to 256 elements of the activation.
         notes: what nndiag could not see or lost, one sentence each.
         autopsies: what replays of its steps found, by step, in their order.
+        coverage: which rows of its embedding tables ever had a gradient.
+        vectors: ``(role, quantity, site, step)`` to a ``"histogram"`` of a gradient or
+            update (see `nndiag.records.HISTOGRAM_BINS`), or to the ``"units"`` of an
+            activation, shape ``(2, units)``: mean, and share saturated.
+        examples: by step, which examples of the batch pulled hardest.
     """
 
     path: Path
@@ -113,6 +120,15 @@ class Run(Shown):
     samples: Mapping[tuple[Site, int], Floats] = field(repr=False)
     notes: tuple[str, ...]
     autopsies: Mapping[int, Autopsy] = field(default_factory=dict[int, Autopsy])
+    coverage: Mapping[Site, Coverage] = field(
+        default_factory=dict[Site, Coverage], repr=False
+    )
+    vectors: Mapping[tuple[Role, str, Site, int], Floats] = field(
+        default_factory=dict[tuple[Role, str, Site, int], Floats], repr=False
+    )
+    examples: Mapping[int, Examples] = field(
+        default_factory=dict[int, Examples], repr=False
+    )
 
     def series(self, role: Role, quantity: str, site: Site) -> Floats:
         """Readings of one quantity over the recorded steps, NaN where not measured.
@@ -129,6 +145,8 @@ class Run(Shown):
         Returns:
             A new float64 array of shape ``(len(sites), R)``; see `series`.
         """
+        if isinstance(self.readings, Tables):
+            return self.readings.stacked(role, quantity, sites, len(self.recorded))
         rows = np.full((len(sites), len(self.recorded)), np.nan)
         for row, site in zip(rows, sites, strict=True):
             found = self.readings.get((role, quantity, site))

@@ -19,6 +19,7 @@ from nndiag.report.blocks import (
 )
 from nndiag.report.cards import deal
 from nndiag.report.gallery import gather
+from nndiag.report.examples import hardest_examples
 from nndiag.report.layers import Change, LayerRow, Numbers, gradient_norms, measure
 from nndiag.report.rollup import Marks, Spread, TableRow, roll_up
 from nndiag.report.units import (
@@ -84,6 +85,9 @@ def build(run: Run, findings: Sequence[Finding]) -> Report:
         ),
         _section("pictures", "More pictures" if cards else "Pictures", rest),
         _section("layers", "Layers", (_table(numbers, rows, marks),) if rows else ()),
+        _section(
+            "examples", "Which examples pull hardest", hardest_examples(run)
+        ),
         _section("settings", "Settings", _key_values(run.header.settings.items())),
         _section("versions", "Versions", _key_values(run.header.versions.items())),
         _section("notes", "What nndiag could not see", _notes(run)),
@@ -205,7 +209,10 @@ def _spread(spread: Spread, write: Callable[[float], str]) -> str:
     if spread.low != spread.low:
         return lost
     low, high = write(spread.low), write(spread.high)
-    text = low if low == high else f"{low} to {high} ({write(spread.median)})"
+    middle, _, unit = write(spread.median).partition(" ")
+    text = low
+    if low != high:
+        text = f"{low.removesuffix(f' {unit}')} to {high} ({middle})"
     return f"{text}, {lost}" if lost else text
 
 

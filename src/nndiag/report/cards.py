@@ -14,6 +14,9 @@ from nndiag.report.units import number, percent, printable
 _NAMED = 4
 """At most that many places are named one by one."""
 
+_LINES = 12
+"""At most that many lines of source are."""
+
 
 def deal(
     findings: Sequence[Finding], pictures: dict[str, Picture]
@@ -39,7 +42,7 @@ def deal(
             severity=finding.severity,
             confidence=_sure(finding.confidence),
             where=_where(finding),
-            lines=_unique(_lines(finding)),
+            lines=_few(_unique(_lines(finding))),
             when=_when(finding),
             evidence=tuple(_proof(evidence) for evidence in finding.evidence),
             cause=printable(finding.cause),
@@ -73,7 +76,7 @@ def _where(finding: Finding) -> str:
         return "the whole run"
     if len(names) <= _NAMED:
         return ", ".join(names)
-    return f"{names[0]} … {names[-1]} ({len(names)} places)"
+    return f"{names[0]} … {names[-1]} ({len(names):,} places)"
 
 
 def _lines(finding: Finding) -> Iterator[str]:
@@ -86,6 +89,12 @@ def _lines(finding: Finding) -> Iterator[str]:
         yield location(origin)
     if origin is None or not same_line(origin, finding.autopsy):
         yield location(finding.autopsy)
+
+
+def _few(lines: tuple[str, ...]) -> tuple[str, ...]:
+    if len(lines) <= _LINES:
+        return lines
+    return (*lines[: _LINES - 1], f"and {len(lines) - _LINES + 1:,} more lines")
 
 
 def _when(finding: Finding) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, zip_longest
+from itertools import zip_longest
 
 import numpy as np
 
@@ -33,6 +33,9 @@ _ENDS = 2
 
 _DEEPEST = 8
 """Parts of a scope's path that are told apart at most."""
+
+_TWO_SIDED = ("gradient", "update")
+"""Numbers that are bad at either end."""
 
 _INDEX = re.compile("(?<![0-9])[0-9]{1,9}(?![0-9])")
 
@@ -104,8 +107,8 @@ def worst(
         most: how many at most.
     """
     every = np.arange(len(numbers.layers))
-    queues = [
-        (_extremes(numbers, field, at) if field and len(at) > _EACH else at)[:_EACH]
+    named = [
+        (_worst_first(numbers, field, at) if field and len(at) > _EACH else at)[:_EACH]
         for field, at in found
     ]
     lost = [
@@ -113,15 +116,19 @@ def worst(
     ]
     broken = np.flatnonzero(np.any(lost, axis=0))
     if len(broken) < len(every):
-        queues.append(broken[:_EACH])
+        named.append(broken[:_EACH])
     # half of a relu is flat in its normal state
     curved = every[numbers.flat_on_both_sides()]
-    for field in ("gradient", "update", "saturation", "headroom"):
-        among = curved if field == "saturation" else every
-        queues.append(_extremes(numbers, field, among)[:_ENDS])
-    turns = chain.from_iterable(zip_longest(*queues))
-    named = dict.fromkeys(int(at) for at in turns if at is not None)
-    return sorted([*named][:most])
+    ends = [
+        _worst_first(numbers, "saturation", curved)[:_ENDS],
+        _worst_first(numbers, "headroom", every)[:_ENDS],
+    ]
+    for field in _TWO_SIDED:
+        order = _ascending(numbers, field, every)
+        ends += [order[:1], order[-1:]]
+    turns = [*zip_longest(*named), *zip_longest(*ends)]
+    chosen = dict.fromkeys(int(at) for turn in turns for at in turn if at is not None)
+    return sorted([*chosen][:most])
 
 
 def roll_up(
@@ -163,16 +170,26 @@ def roll_up(
     )
 
 
-def _extremes(numbers: Numbers, field: str, among: Integers) -> Integers:
-    """The layers where a number is worst: highest, lowest, or both ends in turn."""
+def _ascending(numbers: Numbers, field: str, among: Integers) -> Integers:
+    """Layers by the last value of a number, the lowest first, without those of none."""
     last = numbers.ends[field].last[among]
-    known = np.flatnonzero(~np.isnan(last))
-    order = known[np.argsort(last[known], kind="stable")]
-    if field in ("gradient", "update"):
-        order = np.stack([order, order[::-1]], axis=1).ravel()
-    elif field == "saturation":
-        order = order[::-1]
-    return among[order]
+    order = np.argsort(last, kind="stable")
+    return among[order[: np.count_nonzero(~np.isnan(last))]]
+
+
+def _worst_first(numbers: Numbers, field: str, among: Integers) -> Integers:
+    """Layers by how bad a number is.
+
+    Saturation is bad if high, headroom if low; gradients and updates are if far from
+    what most layers have, on either side, in powers of ten.
+    """
+    order = _ascending(numbers, field, among)
+    if field in _TWO_SIDED:
+        last = numbers.ends[field].last
+        with np.errstate(divide="ignore", invalid="ignore"):
+            far = np.abs(np.log10(last[order] / np.nanmedian(last)))
+        return order[np.argsort(-far, kind="stable")]
+    return order[::-1] if field == "saturation" else order
 
 
 def _grouped(

@@ -150,4 +150,6 @@ def printable(text: str) -> str:
         >>> printable("layer\x1b[31m")
         'layer�[31m'
     """
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in text)

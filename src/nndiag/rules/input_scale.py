@@ -40,6 +40,7 @@ first operation makes the scale harmless. Integer inputs (token numbers) are ski
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -50,6 +51,9 @@ from nndiag.rules.words import number
 
 _SOURCE = "LeCun et al., Efficient BackProp (1998): unit variance"
 
+_SEVERAL = 4
+"""Inputs that get a finding each."""
+
 _STANDARDISE = (
     "Subtract the mean of each input and divide by its standard deviation, both of the "
     "training set."
@@ -57,13 +61,27 @@ _STANDARDISE = (
 
 
 def examine(run: Run) -> Iterator[Finding]:
-    """One finding for each input that is far from unit scale."""
+    """One finding for each input that is far from unit scale; of many, the worst."""
+    large: dict[Site, float] = {}
+    small: dict[Site, float] = {}
     for site in _inputs(run):
-        size, largest = _root_mean_square(run, site), _largest(run, site)
-        if median(size) > INPUT_LARGE:
-            yield _large(run, site, size)
-        elif 0 < median(largest) < INPUT_SMALL:
-            yield _small(run, site, largest)
+        size = median(_root_mean_square(run, site))
+        largest = median(_largest(run, site))
+        if size > INPUT_LARGE:
+            large[site] = size
+        elif 0 < largest < INPUT_SMALL:
+            small[site] = -largest
+    for found, describe in ((large, _large), (small, _small)):
+        if len(found) <= _SEVERAL:
+            yield from (describe(run, site) for site in found)
+            continue
+        worst = max(found, key=lambda site: found[site])
+        finding = describe(run, worst)
+        yield replace(
+            finding,
+            title=f"{finding.title[:-1]}; {worst} is the worst of {len(found):,}.",
+            sites=(worst, *(site for site in found if site != worst)),
+        )
 
 
 def too_large(run: Run) -> bool:
@@ -85,7 +103,8 @@ def _largest(run: Run, site: Site) -> Floats:
     return run.series("value", "largest", site)
 
 
-def _large(run: Run, site: Site, size: Floats) -> Finding:
+def _large(run: Run, site: Site) -> Finding:
+    size = _root_mean_square(run, site)
     typical, largest = median(size), median(_largest(run, site))
     held = size > INPUT_LARGE
     pixels = 200 <= largest <= 255
@@ -126,7 +145,8 @@ def _statistics(run: Run, site: Site) -> str:
     return f": together they have mean {number(mean)} and std {number(std)}"
 
 
-def _small(run: Run, site: Site, largest: Floats) -> Finding:
+def _small(run: Run, site: Site) -> Finding:
+    largest = _largest(run, site)
     typical = median(largest)
     held = largest < INPUT_SMALL
     twice = abs(typical * 255 - 1) < 0.1

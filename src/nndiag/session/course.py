@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from nndiag import store
+from nndiag.probes import PackedReadings
 from nndiag.records import Header, Status, StepRecord
-from nndiag.session.packing import Packed
+from nndiag.session.gathering import gather
 from nndiag.session.wording import name_and_text
 
 _MOST_SCALARS = 8
@@ -34,7 +35,7 @@ class _Pending(NamedTuple):
 
     number: int
     seconds: float
-    packed: Packed | None
+    packed: PackedReadings | None
     scalars: dict[int, Any]
 
 
@@ -65,7 +66,7 @@ class Course:
         self._pending: deque[_Pending] = deque()
         self._losses: set[int] | None = None
 
-    def log(self, number: int, result: Any, packed: Packed | None) -> None:
+    def log(self, number: int, result: Any, packed: PackedReadings | None) -> None:
         """Takes what a step returned, and its readings if it was a recorded one."""
         self.steps += 1
         self.recorded += packed is not None
@@ -131,9 +132,8 @@ class Course:
             }
             readings, loss = None, None
             if step.packed is not None:
-                numbers = np.asarray(step.packed.numbers)[None]
-                packed = Packed(numbers, step.packed.structure, step.packed.shapes)
-                readings = packed.unpack(0)
+                numbers = np.asarray(step.packed.numbers)
+                readings = gather(step.packed.layout, numbers)
                 loss = None if readings is None else readings.loss
                 self._compare(values, loss)
             if loss is None and self._losses:

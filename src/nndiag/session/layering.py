@@ -11,7 +11,7 @@ import numpy as np
 
 from nndiag.records import Site, TensorStats
 
-_OWN_AXES = {"sample": 1}
+OWN_AXES = {"sample": 1, "rows": 1, "histogram": 1, "units": 2}
 """Axes that a quantity has of its own; of all others an entry is one number."""
 
 
@@ -24,12 +24,17 @@ def by_layer(site: Site, stats: TensorStats) -> Iterator[tuple[Site, TensorStats
         yield site, stats
         return
     entries = [
-        None if value is None else _layers_first(site, value, _OWN_AXES.get(name, 0))
+        None if value is None else _layers_first(site, value, OWN_AXES.get(name, 0))
         for name, value in zip(TensorStats._fields, stats, strict=True)
     ]
-    for number, place in enumerate(_places(site, tuple(vars(site).items()))):
+    for number, place in enumerate(places(site)):
         own = (None if entry is None else entry[number] for entry in entries)
         yield place, TensorStats(*own)
+
+
+def places(site: Site) -> tuple[Site, ...]:
+    """The place in each layer; itself if it is in no scan over layers."""
+    return _places(site, tuple(vars(site).items()))
 
 
 @functools.lru_cache(maxsize=4096)

@@ -21,7 +21,6 @@ from nndiag.records import Status
 from nndiag.session.course import Course
 from nndiag.session.jitting import replaced_jit
 from nndiag.session.observed import Observed
-from nndiag.session.packing import pack
 from nndiag.session.unseen import random_state, unseen
 
 _HERE = str(Path(__file__).parents[1])
@@ -104,12 +103,7 @@ class Observer:
         return Observed(fun, compiled, options, self._answer, self._meet)
 
     def _watched(self, fun: Any, options: dict[str, Any]) -> Any:
-        def measured(*args: Any, **kwargs: Any) -> Any:
-            result, readings = watching(*args, **kwargs)
-            return result, pack(readings)
-
-        watching = watch(fun, level=self._level)
-        measured.__wrapped__ = fun  # type: ignore[attr-defined]  # for static_argnames
+        measured = watch(fun, level=self._level)
         changed = dict(options)
         if changed.get("out_shardings") is not None:
             changed["out_shardings"] = (changed["out_shardings"], None)

@@ -11,6 +11,16 @@ from nndiag.probes import Level
 PARTS = ("saturation", "gradients", "updates", "overflow")
 """What can be watched beside the loss, the gradient norms and the finite guard."""
 
+MORE = ("histograms", "units", "examples")
+"""What the level ``"full"`` adds to them."""
+
+LEVELS: dict[str, tuple[str, ...]] = {
+    "light": (),
+    "standard": PARTS,
+    "full": (*PARTS, *MORE),
+}
+"""The parts of each level."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
@@ -21,7 +31,8 @@ class RunOptions:
         preset: name of one of the target's presets.
         changes: settings to change, by name.
         data: where the target's data are, given to its `data` setting.
-        parts: what to watch (see `PARTS`); empty for all of it.
+        tier: the name of the level (see `LEVELS`).
+        parts: what to watch (see `PARTS`); empty for all that the level has.
         include: patterns of the places to measure; empty for all.
         exclude: patterns of places not to measure.
         every: one step in `every` is recorded.
@@ -37,6 +48,7 @@ class RunOptions:
     preset: str | None = None
     changes: Mapping[str, str] = field(default_factory=dict[str, str])
     data: str | None = None
+    tier: str = "standard"
     parts: frozenset[str] = frozenset()
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -56,6 +68,15 @@ class RunOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SettingError(f"--{name} is {value}; it must be at least 1")
+        if self.tier not in LEVELS:
+            raise SettingError(
+                f"--level is {self.tier!r}; choose {', '.join(LEVELS)}"
+            )
+        if self.parts and self.tier != "standard":
+            raise SettingError(
+                f"--level {self.tier} says what is watched, and so do the --watch "
+                "options; give one of them"
+            )
         unknown = self.parts - set(PARTS)
         if unknown:
             raise SettingError(
@@ -65,7 +86,8 @@ class RunOptions:
     @property
     def watched(self) -> tuple[str, ...]:
         """The parts that are watched."""
-        return tuple(part for part in PARTS if not self.parts or part in self.parts)
+        parts = LEVELS[self.tier]
+        return tuple(part for part in parts if not self.parts or part in self.parts)
 
     @property
     def level(self) -> Level:

@@ -18,9 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from nndiag.errors import ProgramError, SettingError
-from nndiag.probes import Level, watch
+from nndiag.probes import Level, PackedReadings, watch
 from nndiag.replay import finite_leaves
-from nndiag.session.packing import Packed, pack
 from nndiag.session.wording import name_and_text
 
 LONGEST = 100
@@ -42,7 +41,7 @@ class Stretch(NamedTuple):
     state: Any
     metrics: dict[str, Any]
     finite: Any
-    packed: Packed | None
+    packed: PackedReadings | None
 
 
 class Program:
@@ -110,13 +109,13 @@ class Program:
         watching = self.watching
         return self._advance(state, data, start, steps, number, watching=watching)
 
-    def _measure(self, state: Any, batch: Any) -> tuple[Any, Any, Packed]:
+    def _measure(self, state: Any, batch: Any) -> tuple[Any, Any, PackedReadings]:
         """The watched step, with its readings as one vector."""
         with warnings.catch_warnings():
             # Of its own faults a watch only warns; here they end the watching.
             warnings.filterwarnings("error", "nndiag could not watch")
             (state, metrics), readings = self._watch(state, batch)
-        return state, metrics, pack(readings)
+        return state, metrics, readings
 
     def _run(
         self, state: Any, data: Any, start: Any, steps: Any, number: Any, watching: bool
@@ -150,13 +149,14 @@ class Program:
             return last, jax.lax.fori_loop(after, last, bare, carry)
 
         one = self._measured.eval_shape(state, _at(data, 0))[2]
-        rows = jnp.zeros((-(-LONGEST // self.every), *one.numbers.shape))
+        shape = -(-LONGEST // self.every), *one.numbers.shape
+        rows = jnp.zeros(shape, one.numbers.dtype)
         _, (after, metrics, rows) = jax.lax.while_loop(
             lambda loop: loop[0] < steps,
             cycle,
             (jnp.asarray(0, jnp.int32), (state, metrics, rows)),
         )
-        packed = Packed(rows, one.structure, one.shapes)
+        packed = PackedReadings(rows, one.layout)
         return Stretch(after, metrics, finite_leaves(after), packed)
 
 

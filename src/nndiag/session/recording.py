@@ -20,8 +20,9 @@ from nndiag.errors import SettingError
 from nndiag.jaxprs import compat
 from nndiag.records import NAN_CHECK_REVIVED, Finding, Readings, Status, StepRecord
 from nndiag.session.describing import describe
+from nndiag.session.gathering import plain
 from nndiag.session.publishing import Outcome, publish
-from nndiag.session.reduction import reduce_loss, reduce_readings, scalar
+from nndiag.session.reduction import reduce_loss, scalar
 from nndiag.session.wording import name_and_text
 
 _Pending = tuple[int, float, Any, dict[str, Any]]
@@ -107,9 +108,6 @@ class Recording:
             if not isinstance(given, Mapping):
                 self._lose(f"the metrics of step {number}", "they are no dict")
                 given = {}
-            if number % self._every and readings is not None:
-                given = {"loss": readings.loss, **given}
-                readings = None
             self._pending.append((number, seconds, readings, dict(given)))
             while self._pending and _is_ready(self._pending[0]):
                 self._store(*self._pending.popleft())
@@ -197,9 +195,12 @@ class Recording:
         values = self._scalars(f"step {step}", metrics)
         if readings is not None:
             with self._losing(f"the readings of step {step}"):
-                reduced = reduce_readings(jax.device_get(readings))
-                if loss is None and reduced is not None:
-                    loss = reduced.loss
+                if step % self._every == 0:
+                    reduced = plain(readings)
+                if loss is None:
+                    loss = reduce_loss(
+                        readings.loss if reduced is None else reduced.loss
+                    )
         self._writer.add(StepRecord(step, seconds, loss, values, reduced))
 
     def _scalars(self, when: str, metrics: Mapping[str, Any]) -> dict[str, float]:

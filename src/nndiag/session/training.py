@@ -17,6 +17,7 @@ from nndiag.protocol import Target
 from nndiag.records import NAN_CHECK_REVIVED, StepRecord
 from nndiag.replay import finite_leaves
 from nndiag.session.failing import Failure, find_failure
+from nndiag.session.gathering import gather
 from nndiag.session.program import LONGEST, Program, Stretch
 from nndiag.session.wording import name_and_text
 
@@ -153,7 +154,7 @@ class Trainer:
             number, every = pending.first + i, self.program.every
             readings = None
             if packed is not None and number % every == 0:
-                readings = packed.unpack(i // every)
+                readings = gather(packed.layout, packed.numbers[i // every])
             self.show(StepRecord(number, now - self._began, loss, values, readings))
         self._pace(pending.steps / max(now - self._last_read, 1e-6))
         self._last_read = now

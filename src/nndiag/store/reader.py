@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -20,10 +21,14 @@ from nndiag.records import (
     Status,
 )
 from nndiag.store.autopsies import read_autopsies
+from nndiag.store.batches import read_examples
+from nndiag.store.coverage import read_coverage
 from nndiag.store.database import open_database
 from nndiag.store.header import read_header
+from nndiag.store.samples import read_samples
 from nndiag.store.schema import HEADER
-from nndiag.store.series import known_site, limit, read_columns, read_series
+from nndiag.store.series import affordable, limit, read_columns, read_series
+from nndiag.store.vectors import read_vectors
 
 
 def read(path: str | Path, *, most: int = 2_000) -> Run:
@@ -32,7 +37,8 @@ def read(path: str | Path, *, most: int = 2_000) -> Run:
     What is stored stays as it is. All losses, metrics and evaluations are
     read. Of more than `most` recorded steps, `most` evenly spaced ones are read,
     first and last among them, besides the first step that was not finite and the
-    one before it; a note tells.
+    one before it; fewer, if the readings of so many do not fit into a gibibyte. A note
+    tells.
 
     Args:
         path: the run directory.
@@ -51,11 +57,14 @@ def read(path: str | Path, *, most: int = 2_000) -> Run:
         sites = read_sites(connection)
         seconds, steps, loss = _losses(connection)
         stored, finite = _recorded(connection)
-        kept = _thin(finite, most)
+        kept = _thin(finite, min(most, affordable(connection, stored)))
         recorded = stored[kept]
         notes = _notes(connection)
         autopsies, unreadable = read_autopsies(connection)
-        notes += unreadable
+        readings, unread = read_series(connection, sites, recorded)
+        samples, unsampled = read_samples(connection, sites)
+        vectors, unheld = read_vectors(connection, sites)
+        notes += [*unreadable, *unread, *unsampled, *unheld]
         if header is None:
             notes.append(
                 f"{HEADER} is missing: command, settings and versions unknown."
@@ -74,10 +83,13 @@ def read(path: str | Path, *, most: int = 2_000) -> Run:
             evaluations=_evaluations(connection),
             recorded=recorded,
             finite=finite[kept],
-            readings=read_series(connection, sites, recorded),
-            samples=_samples(connection, sites),
+            readings=readings,
+            samples=samples,
             notes=tuple(notes),
             autopsies=autopsies,
+            coverage=read_coverage(connection, sites),
+            vectors=vectors,
+            examples=read_examples(connection, recorded),
         )
 
 
@@ -116,6 +128,7 @@ def read_sites(connection: sqlite3.Connection) -> dict[int, Site]:
     return sites
 
 
+@lru_cache(1_000)
 def _shape(stored: object) -> tuple[int, ...]:
     if not isinstance(stored, str) or len(stored) > 400:
         raise ValueError("a shape is not a short text")
@@ -201,19 +214,6 @@ def _thin(finite: NDArray[np.bool_], most: int) -> Integers:
     spaced = np.linspace(0, count - 1, most).round().astype(np.int64)
     fault = np.flatnonzero(~finite)[:1]
     return np.unique(np.concatenate([spaced, fault, np.maximum(fault - 1, 0)]))
-
-
-def _samples(
-    connection: sqlite3.Connection, sites: dict[int, Site]
-) -> dict[tuple[Site, int], Floats]:
-    return {
-        (known_site(sites, number), _integer(step)): np.frombuffer(
-            elements, dtype="<f4"
-        ).astype(np.float64)
-        for number, step, elements in connection.execute(
-            "SELECT site, step, elements FROM sample ORDER BY step, site"
-        )
-    }
 
 
 def _notes(connection: sqlite3.Connection) -> list[str]:

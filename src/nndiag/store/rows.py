@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
-from nndiag.records import Array, Readings, Site
+from nndiag.records import Array, Readings, Site, TensorStats
 from nndiag.store.schema import COLUMNS, DETAILS, number
 
 INSERT_READING = (
@@ -28,17 +29,20 @@ def rows_of(
     """
     rows: _Rows = []
     details: _Rows = []
-    roles = readings[2:]
-    for role, by_site in zip(Readings._fields[2:], roles, strict=True):
+    roles = readings[2:7]
+    for role, by_site in zip(Readings._fields[2:7], roles, strict=True):
         for site, stats in by_site.items():
             place = step, role, identify(site)
-            rows.append((*place, *(_cell(getattr(stats, name)) for name in COLUMNS)))
+            rows.append((*place, *map(_cell, _in_columns(stats))))
             details += [
                 (*place, name, number(value))
                 for name in DETAILS
                 if (value := getattr(stats, name)) is not None
             ]
     return rows, details
+
+
+_in_columns = operator.itemgetter(*map(TensorStats._fields.index, COLUMNS))
 
 
 def _cell(value: Array | None) -> float | str | None:

@@ -10,10 +10,12 @@ from nndiag.records import QUANTITIES
 SCHEMA_VERSION = 3
 """Version of the tables, in SQLite's ``PRAGMA user_version``; older ones are read."""
 
-SINCE = {"autopsy": 2, "detail": 3}
+SINCE = {"autopsy": 2} | dict.fromkeys(
+    ("detail", "embedding", "vector", "batch", "example"), 3
+)
 """The first version of each table that version 1 did not have."""
 
-DETAILS = ("entropy", "ratio")
+DETAILS = ("entropy", "ratio", "spread")
 """Quantities that few sites have: they stand in a table of their own."""
 
 COLUMNS = tuple(quantity for quantity in QUANTITIES if quantity not in DETAILS)
@@ -86,6 +88,32 @@ TABLES: dict[str, str] = {
     elements BLOB NOT NULL,
     PRIMARY KEY (step, site)
 )""",
+    "embedding": """CREATE TABLE embedding (
+    site INTEGER PRIMARY KEY,
+    steps INTEGER NOT NULL,
+    latest INTEGER NOT NULL,
+    touched BLOB NOT NULL
+)""",
+    "vector": """CREATE TABLE vector (
+    step INTEGER NOT NULL,
+    role TEXT NOT NULL,
+    site INTEGER NOT NULL,
+    quantity TEXT NOT NULL,
+    elements BLOB NOT NULL,
+    PRIMARY KEY (step, role, site, quantity)
+)""",
+    "batch": """CREATE TABLE batch (
+    step INTEGER PRIMARY KEY,
+    examples INTEGER NOT NULL,
+    median REAL NOT NULL,
+    largest REAL NOT NULL
+)""",
+    "example": """CREATE TABLE example (
+    step INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    norm REAL NOT NULL,
+    PRIMARY KEY (step, position)
+) WITHOUT ROWID""",
     "note": """CREATE TABLE note (
     id INTEGER PRIMARY KEY,
     sentence TEXT NOT NULL UNIQUE

@@ -4,57 +4,125 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nndiag.records import Floats, Integers, Role, Site
+from nndiag.records import Integers, Role, Site
+from nndiag.records.tables import Tables, number_sites
 from nndiag.store.schema import COLUMNS, DETAILS, SINCE
 
-Series = dict[tuple[Role, str, Site], Floats]
 _ROLES: tuple[Role, ...] = get_args(Role)
-_MOST_NUMBERS = 1 << 27  # 1 GiB of float64; only a crafted database asks for more
+_MOST_NUMBERS = 1 << 27  # 1 GiB of float64
+_WHERE = "role = ? AND step IN (SELECT value FROM json_each(?))"
+
+
+def affordable(connection: sqlite3.Connection, recorded: Integers) -> int:
+    """How many recorded steps can be read at once, at least 2.
+
+    Judged by the first, the middle and the last of them: a model of a million places
+    has many more readings in a step than there are steps in a usual run.
+    """
+    if not len(recorded):
+        return 2
+    sums = " + ".join(f"count({quantity})" for quantity in COLUMNS)
+    numbers = [
+        connection.execute(
+            f"SELECT {sums} FROM reading WHERE step = ?", (step,)
+        ).fetchone()[0]
+        for step in recorded[[0, len(recorded) // 2, -1]].tolist()
+    ]
+    return max(2, _MOST_NUMBERS // max(1, *numbers))
 
 
 def read_series(
     connection: sqlite3.Connection, sites: dict[int, Site], recorded: Integers
-) -> Series:
-    """Each series that has a reading at one of the `recorded` steps."""
-    chosen = json.dumps(recorded.tolist())
-    where = "role = ? AND step IN (SELECT value FROM json_each(?))"
-    counts = ", ".join(f"count({quantity})" for quantity in COLUMNS)
-    readings: Series = {}
+) -> tuple[Tables, list[str]]:
+    """Each series that has a reading at one of the `recorded` steps.
+
+    Returns:
+        The series, and a note on each quantity that does not fit into memory.
+    """
+    reading = _Reading(Tables(), [], _MOST_NUMBERS, sites, recorded)
     for role in _ROLES:
-        measured = {
-            number: [
-                quantity for quantity, count in zip(COLUMNS, row, strict=True) if count
-            ]
-            for number, *row in connection.execute(
-                f"SELECT site, {counts} FROM reading WHERE {where} GROUP BY site",
-                (role, chosen),
-            )
-        }
-        present = [q for q in COLUMNS if any(q in own for own in measured.values())]
-        limit(sum(map(len, measured.values())), len(recorded))
-        step, site, *columns = read_columns(
-            connection,
-            f"SELECT {', '.join(['step', 'site', *present])} FROM reading "
-            f"WHERE {where} ORDER BY site, step",
-            (role, chosen),
-            "i8 i8" + " f8" * len(present),
-        )
-        values = dict(zip(present, columns, strict=True))
-        for number, quantities in measured.items():
-            first, end = np.searchsorted(site, [number, number + 1])
-            where_recorded = np.searchsorted(recorded, step[first:end])
-            for quantity in quantities:
-                series = np.full(recorded.shape, np.nan)
-                series[where_recorded] = values[quantity][first:end]
-                readings[role, quantity, known_site(sites, number)] = series
+        _add_role(connection, role, reading)
     if has_table(connection, "detail"):
-        _add_details(connection, sites, recorded, readings)
-    return readings
+        _add_details(connection, reading)
+    return reading.tables, reading.notes
+
+
+@dataclass
+class _Reading:
+    """What was read so far.
+
+    Attributes:
+        tables: the series.
+        notes: what was left out.
+        left: numbers for which there is still room.
+        sites: all sites by their number.
+        recorded: the steps.
+    """
+
+    tables: Tables
+    notes: list[str]
+    left: int
+    sites: dict[int, Site]
+    recorded: Integers
+
+    def affords(self, what: str, series: int) -> bool:
+        """Takes room for that many series, or notes that there is none."""
+        numbers = series * len(self.recorded)
+        if numbers > self.left:
+            self.notes.append(
+                f"Did not read {what}: {series:,} series of {len(self.recorded):,} "
+                "steps do not fit into memory."
+            )
+            return False
+        self.left -= numbers
+        return True
+
+
+def _add_role(connection: sqlite3.Connection, role: Role, reading: _Reading) -> None:
+    """The series of one role."""
+    chosen = json.dumps(reading.recorded.tolist())
+    counts = ", ".join(f"count({quantity})" for quantity in COLUMNS)
+    total, *measured = connection.execute(
+        f"SELECT count(*), {counts} FROM reading WHERE {_WHERE}", (role, chosen)
+    ).fetchone()
+    present = [q for q, count in zip(COLUMNS, measured, strict=True) if count]
+    if total * len(present) > _MOST_NUMBERS:
+        reading.notes.append(f"Did not read any {role}: {total:,} rows are too many.")
+        return
+    # a NaN was measured, NULL was not: where both occur, they must be told apart
+    gaps = [q for q, n in zip(COLUMNS, measured, strict=True) if 0 < n < total]
+    # in the order of the primary key, so that SQLite need not sort
+    step, number, *columns = read_columns(
+        connection,
+        f"SELECT {', '.join(['step', 'site', *present])}"
+        f"{''.join(f', {q} IS NOT NULL' for q in gaps)} FROM reading WHERE {_WHERE}",
+        (role, chosen),
+        "i8 i8" + " f8" * len(present) + " ?" * len(gaps),
+    )
+    numbers = np.unique(number)
+    positions = number_sites([known_site(reading.sites, n) for n in numbers.tolist()])
+    at = np.searchsorted(numbers, number)
+    column = np.searchsorted(reading.recorded, step)
+    every = np.ones(total, np.bool_)
+    flags: dict[str, NDArray[np.bool_]] = dict.fromkeys(present, every)
+    flags.update(zip(gaps, columns[len(present) :], strict=True))
+    for quantity, values in zip(present, columns, strict=False):
+        known = flags[quantity]
+        has = np.zeros(len(numbers), np.bool_)
+        has[at[known]] = True
+        many = int(np.count_nonzero(has))
+        if not reading.affords(f"the {quantity} of each {role}", many):
+            continue
+        series = np.full((many, len(reading.recorded)), np.nan)
+        rows = np.cumsum(has) - 1
+        series[rows[at[known]], column[known]] = values[known]
+        reading.tables.add(role, quantity, positions, present=has, series=series)
 
 
 def has_table(connection: sqlite3.Connection, name: str) -> bool:
@@ -63,25 +131,33 @@ def has_table(connection: sqlite3.Connection, name: str) -> bool:
     return version >= SINCE[name]
 
 
-def _add_details(
-    connection: sqlite3.Connection,
-    sites: dict[int, Site],
-    recorded: Integers,
-    readings: Series,
-) -> None:
+def _add_details(connection: sqlite3.Connection, reading: _Reading) -> None:
+    """The series of quantities that few sites have."""
     rows = connection.execute(
         "SELECT role, site, quantity, step, value FROM detail "
         "WHERE step IN (SELECT value FROM json_each(?))",
-        (json.dumps(recorded.tolist()),),
+        (json.dumps(reading.recorded.tolist()),),
     )
+    found: dict[tuple[Role, str], dict[int, list[tuple[int, float]]]] = {}
     for role, number, quantity, step, value in rows:
         if role not in _ROLES or quantity not in DETAILS:
             raise ValueError(f"there is a {quantity!r} of a {role!r}")
-        key = role, quantity, known_site(sites, number)
-        if key not in readings:
-            limit(len(readings), len(recorded))
-            readings[key] = np.full(recorded.shape, np.nan)
-        readings[key][np.searchsorted(recorded, step)] = float(value)
+        series = found.setdefault((role, quantity), {})
+        series.setdefault(number, []).append((step, float(value)))
+    for (role, quantity), by_site in found.items():
+        if not reading.affords(f"the {quantity} of each {role}", len(by_site)):
+            continue
+        table = np.full((len(by_site), len(reading.recorded)), np.nan)
+        for row, entries in zip(table, by_site.values(), strict=True):
+            for step, value in entries:
+                row[np.searchsorted(reading.recorded, step)] = value
+        reading.tables.add(
+            role,
+            quantity,
+            number_sites([known_site(reading.sites, number) for number in by_site]),
+            present=np.ones(len(by_site), np.bool_),
+            series=table,
+        )
 
 
 def known_site(sites: dict[int, Site], number: object) -> Site:

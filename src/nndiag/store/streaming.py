@@ -22,14 +22,16 @@ class Entry(NamedTuple):
         step: number of the step.
         role: of the array that was measured; or ``"run"`` for the loss, the seconds
             since the run began and whether all was finite (1 or 0), ``"metric"`` and
-            ``"evaluation"`` for what the program reported itself.
+            ``"evaluation"`` for what the program reported itself, ``"example"`` for
+            the norms of the parts that examples have in the gradient.
         site: where it was measured; `None` for what belongs to no site.
-        quantity: such as ``"norm"``, or the name of a metric.
+        quantity: such as ``"norm"``, or the name of a metric; of examples ``"median"``,
+            ``"largest"``, or the position of one in the batch.
         value: the number.
     """
 
     step: int
-    role: Role | Literal["run", "metric", "evaluation"]
+    role: Role | Literal["run", "metric", "evaluation", "example"]
     site: Site | None
     quantity: str
     value: float
@@ -39,7 +41,7 @@ _Step = tuple[int, list[Entry]]
 
 
 def stream(path: Path) -> Iterator[Entry]:
-    """Every number of a run but the samples, by step, in little memory.
+    """Every number of a run but samples and histograms, by step, in little memory.
 
     Unlike `read` it leaves out no recorded step. All entries are of one moment, though
     the run may still train. Those of a step begin with its seconds, if it has them.
@@ -68,6 +70,7 @@ def stream(path: Path) -> Iterator[Entry]:
             _finite(connection),
             _readings(connection),
             _details(connection),
+            _examples(connection),
             _named(connection, "evaluation"),
         )
         for _, entries in heapq.merge(*parts, key=lambda part: part[0]):
@@ -119,6 +122,20 @@ def _details(connection: sqlite3.Connection) -> Iterator[_Step]:
     for step, role, number, quantity, value in rows:
         site = known_site(sites, number)
         yield step, _entries(step, role, site, (str(quantity),), (value,))
+
+
+def _examples(connection: sqlite3.Connection) -> Iterator[_Step]:
+    if not has_table(connection, "batch"):
+        return
+    names = "median", "largest"
+    for step, *values in connection.execute(
+        "SELECT step, median, largest FROM batch ORDER BY step"
+    ):
+        yield step, _entries(step, "example", None, names, values)
+    for step, position, norm in connection.execute(
+        "SELECT step, position, norm FROM example ORDER BY step, position"
+    ):
+        yield step, _entries(step, "example", None, (str(position),), (norm,))
 
 
 def _entries(

@@ -19,11 +19,14 @@ from nndiag.records import (
     StepRecord,
 )
 from nndiag.store.autopsies import insert_autopsy
+from nndiag.store.batches import insert_examples
+from nndiag.store.coverage import Coverages
 from nndiag.store.database import create_database
 from nndiag.store.header import claim, write_header
 from nndiag.store.rows import INSERT_DETAIL, INSERT_READING, rows_of
 from nndiag.store.samples import Samples
 from nndiag.store.schema import DATABASE, number, text
+from nndiag.store.vectors import vectors_of
 
 _COMMIT_SECONDS = 0.5
 _COMMIT_STEPS = 100
@@ -90,7 +93,8 @@ class Writer:
         self._stopped = False
         self._lock = threading.RLock()
         self._sites: dict[str, int] = {}
-        self._samples = Samples()
+        self._samples, self._vectors = Samples(), Samples("vector")
+        self._coverages = Coverages()
         self._uncommitted_steps = 0
         self._closed = threading.Event()
         # The last steps must be committed though no further step may come.
@@ -231,6 +235,8 @@ class Writer:
     def _commit(self, connection: sqlite3.Connection) -> None:
         if connection.in_transaction:
             self._samples.insert(connection)
+            self._vectors.insert(connection)
+            self._coverages.insert(connection)
             connection.commit()
         self._uncommitted_steps = 0
 
@@ -242,6 +248,8 @@ class Writer:
         finite = float(readings.finite) == 1.0
         connection.executemany(INSERT_READING, rows)
         connection.executemany(INSERT_DETAIL, details)
+        if readings.examples is not None:
+            insert_examples(connection, step, readings.examples)
         # Last: a step counts as recorded once all its readings are there.
         connection.execute(
             "INSERT OR REPLACE INTO recorded VALUES (?, ?)", (step, finite)
@@ -249,11 +257,15 @@ class Writer:
         self._samples.keep(
             step,
             {
-                self._sites[text(site)]: stats.sample
+                (self._sites[text(site)],): stats.sample
                 for site, stats in readings.value.items()
                 if stats.sample is not None
             },
         )
+        self._vectors.keep(step, vectors_of(readings, identify))
+        for site, stats in readings.gradient.items():
+            if stats.rows is not None:
+                self._coverages.add(step, self._sites[text(site)], stats.rows)
 
     def _identify(self, connection: sqlite3.Connection, site: Site) -> int:
         """The number of `site` in the database; a new one is stored."""

@@ -16,6 +16,7 @@ from nndiag.jaxprs.compat.equations import constants as constants
 from nndiag.jaxprs.compat.equations import is_jaxpr as is_jaxpr
 from nndiag.jaxprs.compat.equations import is_literal as is_literal
 from nndiag.jaxprs.compat.equations import jaxprs_in as jaxprs_in
+from nndiag.jaxprs.compat.equations import jit_options as jit_options
 from nndiag.jaxprs.compat.equations import like as like
 from nndiag.jaxprs.compat.equations import literal as literal
 from nndiag.jaxprs.compat.equations import open_jaxpr as open_jaxpr
@@ -39,5 +40,11 @@ from nndiag.jaxprs.compat.origins import user_position as user_position
 from nndiag.jaxprs.compat.primitives import define_identity as define_identity
 from nndiag.jaxprs.compat.primitives import is_zero as is_zero
 from nndiag.jaxprs.compat.shards import Manual as Manual
+from nndiag.jaxprs.compat.shards import gathered as gathered
 from nndiag.jaxprs.compat.shards import is_far as is_far
+from nndiag.jaxprs.compat.shards import is_split as is_split
 from nndiag.jaxprs.compat.shards import manual as manual
+from nndiag.jaxprs.compat.shards import remap as remap
+from nndiag.jaxprs.compat.shards import replicate as replicate
+from nndiag.jaxprs.compat.shards import retrace_shards as retrace_shards
+from nndiag.jaxprs.compat.shards import varying_axes as varying_axes

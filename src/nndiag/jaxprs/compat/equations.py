@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax._src import sharding_impls as _shardings
 from jax._src import source_info_util as _source_info
 
 Equation = Any
@@ -97,6 +98,27 @@ def scan_split(equation: Equation) -> tuple[int, int]:
     return equation.params["num_consts"], equation.params["num_carry"]
 
 
+def jit_options(equation: Equation, *, donate: bool) -> dict[str, Any]:
+    """Options of `jax.jit` for a function in place of the body of a `jit` equation.
+
+    It takes the operands one by one, and returns a list of the outputs, and more.
+    """
+    params = equation.params
+    options: dict[str, Any] = {"keep_unused": params["keep_unused"]}
+    for name in ("in_shardings", "out_shardings"):
+        given = [None if _is_open(one) else one for one in params[name]]
+        if any(one is not None for one in given):
+            options[name] = tuple(given) if name == "in_shardings" else (given, None)
+    if donate and any(params["donated_invars"]):
+        donated = enumerate(params["donated_invars"])
+        options["donate_argnums"] = tuple(i for i, given in donated if given)
+    return options
+
+
+def _is_open(sharding: Any) -> bool:
+    return isinstance(sharding, _shardings.UnspecifiedValue)
+
+
 def trace(fun: Callable[..., Any], *arguments: Any) -> Jaxpr:
     """The closed jaxpr of `fun` at the shapes of `arguments`.
 
@@ -105,14 +127,19 @@ def trace(fun: Callable[..., Any], *arguments: Any) -> Jaxpr:
     return jax.make_jaxpr(lambda *values: fun(*values))(*arguments)
 
 
+def struct(aval: Any) -> jax.ShapeDtypeStruct:
+    """The type of an atom of a jaxpr, to trace with: also how it is sharded."""
+    further = {"manual_axis_type": kind} if (kind := getattr(aval, "mat", None)) else {}
+    return jax.ShapeDtypeStruct(
+        aval.shape,
+        aval.dtype,
+        weak_type=getattr(aval, "weak_type", False),
+        sharding=getattr(aval, "sharding", None),
+        **further,
+    )
+
+
 def retrace(jaxpr: Jaxpr, fun: Callable[..., list[Any]]) -> Jaxpr:
     """The jaxpr of `fun` at the input types of `jaxpr`, in the form `jaxpr` has."""
-    inputs = [
-        jax.ShapeDtypeStruct(
-            variable.aval.shape,
-            variable.aval.dtype,
-            weak_type=getattr(variable.aval, "weak_type", False),
-        )
-        for variable in open_jaxpr(jaxpr).invars
-    ]
+    inputs = [struct(variable.aval) for variable in open_jaxpr(jaxpr).invars]
     return like(jaxpr, trace(fun, *inputs))

@@ -15,6 +15,7 @@ from nndiag.probes.structures.patterns import (
     CAST,
     SHAPE,
     orders,
+    same,
     through,
     unscaled,
     unselected,
@@ -117,7 +118,7 @@ def _exponential_of_difference(value: Value) -> tuple[Value, int] | None:
         logarithm = through(part, CAST, SHAPE)
         if logarithm.name != "log":
             continue
-        total = unshifted(logarithm.operands[0], SHAPE)
+        total = unshifted(logarithm.operands[0], SHAPE, frozenset({"abs"}))
         if total.name != "reduce_sum":
             continue
         exponential = unselected(total.operands[0])
@@ -144,7 +145,9 @@ def _inverse(value: Value) -> Value | None:
 def _axis_of_sum(total: Value, exponential: Value) -> int | None:
     """The axis over which `total` is the sum of `exponential`, if it is."""
     total = unshifted(total, SHAPE)
-    if total.name != "reduce_sum" or unselected(total.operands[0]) is not exponential:
+    if total.name != "reduce_sum":
+        return None
+    if not same(unselected(total.operands[0]), exponential):
         return None
     axes = total.equation.params["axes"]
     return int(axes[0]) if len(axes) == 1 else None

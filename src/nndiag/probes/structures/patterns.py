@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from nndiag.probes.structures.graph import Value
 
 CAST = frozenset(
-    {"convert_element_type", "copy", "stop_gradient", "reduce_precision"}
+    {"convert_element_type", "copy", "pvary", "stop_gradient", "reduce_precision"}
 )
 SHAPE = frozenset(
     {"broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose"}
@@ -66,6 +66,15 @@ def unshifted(value: Value, *names: frozenset[str]) -> Value:
         if inner is value:
             return value
         value = inner
+
+
+def same(one: Value, other: Value) -> bool:
+    """Whether two values are equal: one, or an exponential that is computed twice."""
+    if one is other:
+        return True
+    if one.name != other.name or one.name not in {"exp", "exp2", "sub"}:
+        return False
+    return all(map(same, one.operands, other.operands))
 
 
 def orders(value: Value) -> Iterator[tuple[Value, Value]]:

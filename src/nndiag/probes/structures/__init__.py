@@ -1,0 +1,1 @@
+"""Structures of a network, recognised by what the program computes."""

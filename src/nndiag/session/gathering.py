@@ -1,0 +1,142 @@
+"""Packed readings as plain numbers: where each goes is found once for a layout."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from nndiag.probes.packing import Layout, PackedReadings
+from nndiag.records import ARRAYS, QUANTITIES, Readings, Site, TensorStats
+from nndiag.session.layering import OWN_AXES, by_layer, places
+from nndiag.session.reduction import reduce_loss, reduce_readings, reduce_stats
+
+
+def plain(readings: Readings | PackedReadings) -> Readings | None:
+    """Readings, perhaps on a device, as plain numbers (see `reduce_readings`)."""
+    if isinstance(readings, PackedReadings) and np.ndim(readings.numbers) == 1:
+        return gather(readings.layout, np.asarray(readings.numbers))
+    return reduce_readings(jax.device_get(readings))
+
+
+def gather(layout: Layout, numbers: Any) -> Readings | None:
+    """The readings of one step as `reduce_readings` gives them.
+
+    Args:
+        layout: how they are laid out.
+        numbers: NumPy array of one axis.
+
+    Returns:
+        `None` if nothing was measured.
+    """
+    return _plan(layout).read(numbers)
+
+
+class _Entry(NamedTuple):
+    """A place whose scalars each stand at one position.
+
+    Attributes:
+        role: what of the place was measured, by number.
+        place: a site that stands in no scan over layers.
+        measured: for each scalar quantity, whether it was.
+        arrays: for each array, its start, end and shape; `None` where there is none.
+    """
+
+    role: int
+    place: Site
+    measured: tuple[bool, ...]
+    arrays: tuple[tuple[int, int, tuple[int, ...]] | None, ...]
+
+
+class _Plan:
+    """Where the numbers of one layout go."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._entries: list[_Entry] = []
+        self._odd: list[tuple[int, Site, TensorStats]] = []
+        tree = layout.leaves
+        self._loss, self._finite, self._examples = tree.loss, tree.finite, tree.examples
+        rows: list[list[int]] = []
+        for role, by_site in enumerate(tree[2:7]):
+            for site, leaves in by_site.items():
+                found = self._positions(site, leaves)
+                if found is None:
+                    self._odd.append((role, site, leaves))
+                    continue
+                for place, (positions, arrays) in zip(places(site), found, strict=True):
+                    measured = tuple(position >= 0 for position in positions)
+                    self._entries.append(_Entry(role, place, measured, arrays))
+                    rows.append(positions)
+        self._rows = np.array(rows, np.int64).reshape(len(rows), len(QUANTITIES))
+
+    def read(self, numbers: Any) -> Readings | None:
+        """The readings in `numbers`."""
+        if self._loss is None:
+            return None
+        finite = float(np.min(self._part(numbers, self._finite)))
+        roles: list[dict[Site, TensorStats]] = [{} for _ in range(5)]
+        rows = numbers[self._rows].astype(np.float64).tolist()
+        for entry, row in zip(self._entries, rows, strict=True):
+            scalars = [
+                x if known else None
+                for x, known in zip(row, entry.measured, strict=True)
+            ]
+            if entry.arrays is _NONE:
+                stats = TensorStats(*scalars)
+            else:
+                arrays = (
+                    None if one is None else numbers[one[0] : one[1]].reshape(one[2])
+                    for one in entry.arrays
+                )
+                stats = reduce_stats(TensorStats(*scalars, *arrays), finite == 1.0)
+            roles[entry.role][entry.place] = stats
+        for role, site, leaves in self._odd:
+            for place, stats in by_layer(site, self._part(numbers, leaves)):
+                roles[role][place] = reduce_stats(stats, finite == 1.0)
+        loss = reduce_loss(self._part(numbers, self._loss))
+        examples = self._part(numbers, self._examples)
+        return Readings(loss, finite, *roles, examples=examples)
+
+    def _positions(
+        self, site: Site, leaves: TensorStats
+    ) -> list[tuple[list[int], Any]] | None:
+        """For each layer its positions; `None` if a leaf has axes besides layers."""
+        lengths = tuple(axis.length for axis in site.axes)
+        if 0 in lengths:
+            return None
+        layout, count = self._layout, math.prod(lengths)
+        for name, leaf in zip(TensorStats._fields, leaves, strict=True):
+            own = OWN_AXES.get(name, 0)
+            if leaf is not None and (
+                layout.shapes[leaf][: len(lengths)] != lengths
+                or len(layout.shapes[leaf]) != len(lengths) + own
+            ):
+                return None
+        found: list[tuple[list[int], Any]] = []
+        for number in range(count):
+            positions = [
+                -1 if leaf is None else layout.starts[leaf] + number
+                for leaf in leaves[: len(QUANTITIES)]
+            ]
+            arrays = tuple(
+                None if leaf is None else self._slice(leaf, number, len(lengths))
+                for leaf in leaves[len(QUANTITIES) :]
+            )
+            found.append((positions, arrays if any(arrays) else _NONE))
+        return found
+
+    def _slice(self, leaf: int, number: int, axes: int) -> tuple[int, int, Any]:
+        shape = self._layout.shapes[leaf][axes:]
+        start = self._layout.starts[leaf] + number * math.prod(shape)
+        return start, start + math.prod(shape), shape
+
+    def _part(self, numbers: Any, leaf: Any) -> Any:
+        return self._layout.unpack(numbers, leaf)
+
+
+_NONE: tuple[None, ...] = (None,) * len(ARRAYS)
+_plan = functools.lru_cache(maxsize=64)(_Plan)

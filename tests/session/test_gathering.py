@@ -1,0 +1,93 @@
+"""Readings held as one array are the same as readings in a tree."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nndiag.probes import watch
+from nndiag.probes.packing import PackedReadings, pack
+from nndiag.records import Axis, Readings, Site, TensorStats
+from nndiag.session.gathering import plain
+from nndiag.session.reduction import reduce_readings
+
+
+def tree(*leading: int) -> Readings:
+    """Readings of odd shapes: in scans over layers, over time, over both, over none."""
+    keys = iter(jax.random.split(jax.random.key(0), 99))
+
+    def numbers(*shape: int):
+        return jnp.abs(jax.random.normal(next(keys), (*leading, *shape)))
+
+    here = Site("here", kind="activation")
+    layers = Site("b[*]/a", axes=(Axis(3, 2),))
+    time = Site("t", axes=(Axis(0),))
+    both = Site("c[*]/a", axes=(Axis(2, 5), Axis(0)))
+    hoisted = Site("d[*]/a", axes=(Axis(4, 1),))
+    value = {
+        here: TensorStats(mean=numbers(), largest=numbers(), sample=numbers(5)),
+        layers: TensorStats(mean=numbers(3), norm=numbers(3), sample=numbers(3, 5)),
+        time: TensorStats(mean=numbers(7), norm=numbers(7), largest=numbers(7)),
+        both: TensorStats(norm=numbers(2, 7), sample=numbers(2, 7, 5)),
+        hoisted: TensorStats(norm=numbers()),
+    }
+    if leading:  # what was computed outside of the scan could not be told from it
+        del value[hoisted]
+    gradient = {Site("w"): TensorStats(norm=numbers())}
+    finite = jnp.ones(leading)
+    return Readings(numbers(), finite, value, {}, {}, gradient, {})
+
+
+def assert_equal(ours: Readings, theirs: Readings) -> None:
+    assert ours.loss == pytest.approx(theirs.loss)
+    assert ours.finite == theirs.finite
+    for mine, other in zip(ours[2:7], theirs[2:7], strict=True):
+        assert mine.keys() == other.keys()
+        for site, stats in other.items():
+            assert vars(next(s for s in mine if s == site)) == vars(site)
+            for name, one, two in zip(stats._fields, mine[site], stats, strict=True):
+                assert (one is None) == (two is None), (site, name)
+                if one is not None:
+                    assert np.allclose(one, two), (site, name)
+
+
+@pytest.mark.parametrize("leading", [(), (4,), (2, 3)])
+def test_packed_readings_reduce_as_the_tree_does(leading) -> None:
+    unpacked = tree(*leading)
+    expected = reduce_readings(jax.device_get(unpacked))
+    packed = jax.jit(pack)(tree())
+    if leading:
+        many = jax.tree.map(lambda x: x.reshape(-1, *x.shape[len(leading) :]), unpacked)
+        rows = [
+            pack(jax.tree.map(lambda x, i=i: x[i], many)) for i in range(len(many.loss))
+        ]
+        numbers = jnp.stack([row.numbers for row in rows]).reshape(*leading, -1)
+        packed = PackedReadings(numbers, rows[0].layout)
+    assert expected is not None
+    assert_equal(plain(packed), expected)
+
+
+def test_packed_readings_look_like_readings() -> None:
+    packed, unpacked = jax.jit(pack)(tree()), tree()
+    assert packed.loss == unpacked.loss
+    assert (packed.value["b[*]/a"].norm == unpacked.value["b[*]/a"].norm).all()
+    assert packed.gradient["w"].norm == unpacked.gradient["w"].norm
+    assert packed.gradient["w"].mean is None
+    assert packed.examples is None
+    assert len(jax.tree.leaves(packed)) == 1
+    assert "6 places" in repr(packed)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        packed.nothing  # noqa: B018
+
+
+def test_what_is_not_finite_stays_so() -> None:
+    bad = tree()._replace(finite=jnp.zeros(()))
+    bad.gradient[Site("w")] = TensorStats(norm=jnp.nan * jnp.ones(()))
+    assert np.isnan(plain(pack(bad)).gradient["w"].norm)
+
+
+def test_float64_is_kept() -> None:
+    with jax.enable_x64(True):
+        step = watch(jax.grad(lambda w: jnp.square(w - 1 / 3).sum()))
+        _, readings = jax.jit(step)(jnp.ones(1, jnp.float64))
+        assert float(readings.gradient["parameter"].norm) == 2 * (1 - 1 / 3)

@@ -99,12 +99,12 @@ def main() -> None:
     print(f"bytes, watched over bare (at most {AT_MOST_BYTES})")
     for name in options.programs:
         one = found["memory"][name] = memory(PROGRAMS[name]())
-        print(f"  {one['ratio']:.3f}  {name}, {one['bare'] / 2**20:.1f} MiB", flush=True)
+        print(
+            f"  {one['ratio']:.3f}  {name}, {one['bare'] / 2**20:.1f} MiB", flush=True
+        )
     print(f"8-layer scanned transformer (all: at most {AT_MOST_SECONDS})")
     both(transformer, 1)
-    found["stages"] = dict(
-        zip(STAGES, both(transformer, options.rounds), strict=True)
-    )
+    found["stages"] = dict(zip(STAGES, both(transformer, options.rounds), strict=True))
     for name, one in found["stages"].items():
         print(f"  {one['ratio']:.2f}  {name}, bare {one['bare']:.2f} s", flush=True)
     print("seconds of tracing by layers, bare and watched")

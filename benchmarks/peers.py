@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -27,9 +28,10 @@ from typing import Any
 
 # Threads that spin while they wait make a busy machine ten times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-import torch  # noqa: E402
+import torch
 
 SIZES, ROWS, BATCHES, STEPS = (784, 512, 512, 10), 128, 8, 20
+SLOW = 2  # steps of a tool that takes long at each
 Step = Callable[[int, Any, Any], Any]
 
 
@@ -42,24 +44,29 @@ class Bare:
     """
 
     def __init__(self, every: int, folder: str) -> None:
+        self.steps = STEPS
         torch.manual_seed(0)
         layers: list[Any] = []
-        for a, b in zip(SIZES, SIZES[1:], strict=False):
+        for a, b in itertools.pairwise(SIZES):
             layers += [torch.nn.Linear(a, b), torch.nn.ReLU()]
         self.every, self.folder, self.number = every, folder, 0
         self.model = torch.nn.Sequential(*layers[:-1])
         self.criterion = torch.nn.CrossEntropyLoss()
-        self.start()
+        self._start()
         self.optimizer = torch.optim.SGD(self.model.parameters(), 0.05)
 
-    def start(self) -> None:
+    def _start(self) -> None:
         """Before the first step."""
 
-    def backward(self, losses: Any) -> None:
-        """From the loss to the gradients."""
-        losses.backward()
+    def _descend(self, images: Any, labels: Any) -> Any:
+        """One step; its loss."""
+        self.optimizer.zero_grad()
+        loss = self.criterion(self.model(images), labels)
+        loss.backward()
+        self.optimizer.step()
+        return loss
 
-    def after(self) -> None:
+    def _after(self, loss: Any) -> None:
         """After a step."""
 
     def close(self) -> None:
@@ -68,13 +75,9 @@ class Bare:
     def run(self, batches: list[Any]) -> None:
         """A block of steps; the losses are read at its end."""
         history = []
-        for number in range(STEPS):
-            images, labels = batches[number % BATCHES]
-            self.optimizer.zero_grad()
-            loss = self.criterion(self.model(images), labels)
-            self.backward(loss)
-            self.optimizer.step()
-            self.after()
+        for number in range(self.steps):
+            loss = self._descend(*batches[number % BATCHES])
+            self._after(loss)
             self.number += 1
             history.append(loss.detach())
         torch.stack(history).tolist()
@@ -83,7 +86,7 @@ class Bare:
 class Hooks(Bare):
     """Norms of activations, their gradients, weights and gradients, by hooks."""
 
-    def start(self) -> None:
+    def _start(self) -> None:
         self.norms: dict[str, Any] = {}
         for name, module in self.model.named_modules():
             module.register_forward_hook(self._keep(f"{name} value", 2))
@@ -99,7 +102,7 @@ class Hooks(Bare):
 
         return hook
 
-    def after(self) -> None:
+    def _after(self, loss: Any) -> None:
         if self.number % self.every == 0:
             for name, leaf in self.model.named_parameters():
                 self.norms[name] = leaf.detach().norm()
@@ -110,25 +113,26 @@ class Hooks(Bare):
 class TensorBoard(Bare):
     """Histograms of all weights and gradients."""
 
-    def start(self) -> None:
+    def _start(self) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.writer = SummaryWriter(tempfile.mkdtemp(dir=self.folder))
 
-    def after(self) -> None:
+    def _after(self, loss: Any) -> None:
         if self.number % self.every == 0:
             for name, leaf in self.model.named_parameters():
                 self.writer.add_histogram(name, leaf, self.number)
                 self.writer.add_histogram(f"{name}.grad", leaf.grad, self.number)
 
     def close(self) -> None:
+        """Closes the files."""
         self.writer.close()
 
 
 class Wandb(Bare):
     """`wandb.watch(log="all")` with `log_freq`, and `run.log` of the loss; offline."""
 
-    def start(self) -> None:
+    def _start(self) -> None:
         import wandb
 
         settings = wandb.Settings(silent=True, console="off")
@@ -137,19 +141,20 @@ class Wandb(Bare):
         )
         self.tracker.watch(self.model, log="all", log_freq=self.every)
 
-    def backward(self, losses: Any) -> None:
-        losses.backward()
+    def _after(self, loss: Any) -> None:
         if self.number % self.every == 0:
-            self.tracker.log({"loss": losses.item()})
+            self.tracker.log({"loss": loss.item()})
 
     def close(self) -> None:
+        """Ends the run."""
         self.tracker.finish()
 
 
 class Cockpit(Bare):
     """Cockpit's configuration `economy`, with an interval of every so many steps."""
 
-    def start(self) -> None:
+    def _start(self) -> None:
+        self.steps = max(SLOW, self.every)
         import backpack
         from cockpit import Cockpit as Tracker
         from cockpit.utils.configuration import configuration
@@ -161,25 +166,20 @@ class Cockpit(Bare):
         quantities = configuration("economy", track_schedule=linear(self.every))
         self.tracker = Tracker(self.model.parameters(), quantities=quantities)
 
-    def run(self, batches: list[Any]) -> None:
-        history = []
-        for number in range(STEPS):
-            images, labels = batches[number % BATCHES]
-            self.optimizer.zero_grad()
-            outputs = self.model(images)
-            loss = self.criterion(outputs, labels)
-            info = {
-                "batch_size": ROWS,
-                "individual_losses": self.single(outputs, labels),
-                "loss": loss,
-                "optimizer": self.optimizer,
-            }
-            with self.tracker(self.number, info=info):
-                loss.backward(create_graph=self.tracker.create_graph(self.number))
-            self.optimizer.step()
-            self.number += 1
-            history.append(loss.detach())
-        torch.stack(history).tolist()
+    def _descend(self, images: Any, labels: Any) -> Any:
+        self.optimizer.zero_grad()
+        outputs = self.model(images)
+        loss = self.criterion(outputs, labels)
+        info = {
+            "batch_size": ROWS,
+            "individual_losses": self.single(outputs, labels),
+            "loss": loss,
+            "optimizer": self.optimizer,
+        }
+        with self.tracker(self.number, info=info):
+            loss.backward(create_graph=self.tracker.create_graph(self.number))
+        self.optimizer.step()
+        return loss
 
 
 TOOLS: dict[str, tuple[type[Bare], int]] = {
@@ -197,15 +197,19 @@ TOOLS: dict[str, tuple[type[Bare], int]] = {
 }
 
 
-def spent(run: Callable[[], None]) -> tuple[float, float]:
+def spent(loop: Bare, batches: list[Any]) -> tuple[float, float]:
+    """Seconds a step, and seconds of processor time over all threads."""
     wall, processor = time.perf_counter(), time.process_time()
-    run()
-    return time.perf_counter() - wall, time.process_time() - processor
+    loop.run(batches)
+    both = time.perf_counter() - wall, time.process_time() - processor
+    return both[0] / loop.steps, both[1] / loop.steps
 
 
 @contextlib.contextmanager
-def loops(folder: str, batches: list[Any]) -> Iterator[tuple[Any, dict[str, str]]]:
-    """A block of each loop by name, and why a tool has none."""
+def loops(
+    folder: str, batches: list[Any]
+) -> Iterator[tuple[dict[str, Bare], dict[str, str]]]:
+    """Each loop by name, and why a tool has none."""
     made: dict[str, Bare] = {}
     failed: dict[str, str] = {}
     for name, (kind, every) in TOOLS.items():
@@ -215,7 +219,7 @@ def loops(folder: str, batches: list[Any]) -> Iterator[tuple[Any, dict[str, str]
         except Exception as error:
             made.pop(name, None)
             failed[name] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-    yield {name: lambda one=one: one.run(batches) for name, one in made.items()}, failed
+    yield made, failed
     for one in made.values():
         one.close()
 
@@ -237,10 +241,10 @@ def measure(rounds: int) -> dict[str, Any]:
         spans: dict[str, list[tuple[float, float]]] = {name: [] for name in made}
         for _ in range(rounds):
             for name in random.sample(list(made), len(made)):
-                spans[name].append(spent(made[name]))
+                spans[name].append(spent(made[name], batches))
     base = spans.pop("bare")
     found: dict[str, Any] = {
-        "milliseconds": 1e3 * statistics.median(wall for wall, _ in base) / STEPS,
+        "milliseconds": 1e3 * statistics.median(wall for wall, _ in base),
         "rounds": rounds,
         "failed": failed,
         "torch": torch.__version__,

@@ -7,6 +7,7 @@ makes a compiled function of it, a first state and a few batches on the device.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,8 +39,12 @@ class Program(NamedTuple):
     jit: Callable[[Any], Any] = lambda step: jax.jit(step)  # as it is then
 
 
-def mlp() -> Program:
-    """784-512-512-10, batches of 128, in plain JAX, with optax's SGD."""
+def mlp(norms: bool = False) -> Program:
+    """784-512-512-10, batches of 128, in plain JAX, with optax's SGD.
+
+    Args:
+        norms: whether the metrics have those of each parameter, gradient and update.
+    """
     keys = jax.random.split(jax.random.key(0), len(SIZES) - 1)
     params = [
         {"weights": jax.random.normal(k, (a, b)) * (2 / a) ** 0.5, "biases": zeros(b)}
@@ -52,7 +57,7 @@ def mlp() -> Program:
         logits = x @ params[-1]["weights"] + params[-1]["biases"]
         return cross_entropy(logits, labels)
 
-    return trained(loss, params, optax.sgd(0.05), digits(ROWS))
+    return trained(loss, params, optax.sgd(0.05), digits(ROWS), norms)
 
 
 def cnn() -> Program:
@@ -206,14 +211,22 @@ PROGRAMS = {
 }
 
 
-def trained(loss, params, optimizer, batches) -> Program:
+BY_HAND = {"MLP": partial(mlp, norms=True)}
+"""Programs that measure norms themselves."""
+
+
+def trained(loss, params, optimizer, batches, norms: bool = False) -> Program:
     """The program that descends a loss ``(params, inputs, answers)``."""
 
     def step(state, batch):
         params, memory = state
         value, gradient = jax.value_and_grad(loss)(params, *batch)
         updates, memory = optimizer.update(gradient, memory, params)
-        return (optax.apply_updates(params, updates), memory), {"loss": value}
+        metrics = {"loss": value}
+        if norms:
+            trees = params, gradient, updates
+            metrics["norms"] = jax.tree.map(optax.global_norm, trees)
+        return (optax.apply_updates(params, updates), memory), metrics
 
     return Program(step, (params, optimizer.init(params)), batches)
 

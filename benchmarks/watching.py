@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import itertools
 import json
+import os
 import random
 import statistics
 import tempfile
@@ -23,8 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import optax
-from programs import PROGRAMS, Program
+from programs import BY_HAND, PROGRAMS, Program
 
 import nndiag
 from nndiag.probes import Level, level_of
@@ -121,17 +121,9 @@ class Loops:
             assert course is not None and not course.lost, observer.seen
             assert course.recorded == -(-course.steps // every), observer.seen
 
-    def by_hand(self, every: int) -> Callable[[], None]:
-        """The norm of each parameter, gradient and update, by hand, with optax."""
-
-        def norms(state, batch):
-            after, metrics = self.program.step(state, batch)
-            moved = jax.tree.map(lambda new, old: new - old, after[0], state[0])
-            both = {"parameter": after[0], "update": moved}
-            leaves = jax.tree.map(optax.global_norm, both)
-            return after, {"norms": leaves, **metrics}
-
-        measured = self.program.jit(norms)
+    def by_hand(self, every: int, program: Program) -> Callable[[], None]:
+        """A program that measures norms itself, its metrics read at once."""
+        measured = program.jit(program.step)
 
         def step(number, state, batch):
             if number % every:
@@ -145,12 +137,15 @@ class Loops:
         return self.folder / str(next(self.runs))
 
 
-def variants(loops: Loops, parts: bool) -> dict[str, Callable[[], None]]:
+def variants(name: str, loops: Loops, parts: bool) -> dict[str, Callable[[], None]]:
     standard = level_of("standard")
     bare = loops.bare()
     made = {"bare": bare, "bare again": bare}
     for every in STRIDES:
         made[f"watch, every {every}"] = loops.watched(every, standard)
+        if name in BY_HAND:
+            hand = loops.by_hand(every, BY_HAND[name]())
+            made[f"norms by hand, every {every}"] = hand
     if parts:
         made["light, every 1"] = loops.watched(1, level_of("light"))
         for part in PARTS:
@@ -158,17 +153,19 @@ def variants(loops: Loops, parts: bool) -> dict[str, Callable[[], None]]:
     return made | loops.scripts(standard)
 
 
-def measure(program: Program, rounds: int, parts: bool) -> dict[str, Any]:
+def measure(name: str, rounds: int, parts: bool) -> dict[str, Any]:
     """Ratios to the bare loop by variant, as lower quartile, median, upper quartile."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        loops = Loops(program, Path(folder), stack)
-        made = variants(loops, parts)
+        loops = Loops(PROGRAMS[name](), Path(folder), stack)
+        made = variants(name, loops, parts)
         for run in made.values():
             run()
         one = min(spent(made["bare"])[0] for _ in range(3)) / loops.steps
         loops.steps = 10 * max(1, round(SECONDS / one / 10))
         spans: dict[str, list[tuple[float, float]]] = {name: [] for name in made}
+        load = []
         for _ in range(rounds):
+            load.append(os.getloadavg()[0])
             for name in random.sample(list(made), len(made)):
                 spans[name].append(spent(made[name]))
         loops.check()
@@ -177,6 +174,7 @@ def measure(program: Program, rounds: int, parts: bool) -> dict[str, Any]:
         "milliseconds": 1e3 * statistics.median(wall for wall, _ in base) / loops.steps,
         "steps": loops.steps,
         "rounds": rounds,
+        "load": statistics.median(load),
         "wall": {name: ratios(own, base, 0) for name, own in spans.items()},
         "processor": {name: ratios(own, base, 1) for name, own in spans.items()},
     }
@@ -202,9 +200,9 @@ def main() -> None:
     parser.add_argument("--parts", action="store_true", help="each part of a level")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"jax": jax.__version__, "programs": {}}
     for name in options.programs:
-        one = found[name] = measure(PROGRAMS[name](), options.rounds, options.parts)
+        one = found["programs"][name] = measure(name, options.rounds, options.parts)
         print(f"{name}: {one['milliseconds']:.2f} ms a step, {one['steps']} a block")
         for variant, (low, middle, high) in one["wall"].items():
             used = one["processor"][variant][1]

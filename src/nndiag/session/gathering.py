@@ -41,13 +41,11 @@ class _Entry(NamedTuple):
     Attributes:
         role: what of the place was measured, by number.
         place: a site that stands in no scan over layers.
-        measured: for each scalar quantity, whether it was.
         arrays: for each array, its start, end and shape; `None` where there is none.
     """
 
     role: int
     place: Site
-    measured: tuple[bool, ...]
     arrays: tuple[tuple[int, int, tuple[int, ...]] | None, ...]
 
 
@@ -68,10 +66,10 @@ class _Plan:
                     self._odd.append((role, site, leaves))
                     continue
                 for place, (positions, arrays) in zip(places(site), found, strict=True):
-                    measured = tuple(position >= 0 for position in positions)
-                    self._entries.append(_Entry(role, place, measured, arrays))
+                    self._entries.append(_Entry(role, place, arrays))
                     rows.append(positions)
         self._rows = np.array(rows, np.int64).reshape(len(rows), len(QUANTITIES))
+        self._missing = self._rows < 0
 
     def read(self, numbers: Any) -> Readings | None:
         """The readings in `numbers`."""
@@ -79,12 +77,9 @@ class _Plan:
             return None
         finite = float(np.min(self._part(numbers, self._finite)))
         roles: list[dict[Site, TensorStats]] = [{} for _ in range(5)]
-        rows = numbers[self._rows].astype(np.float64).tolist()
-        for entry, row in zip(self._entries, rows, strict=True):
-            scalars = [
-                x if known else None
-                for x, known in zip(row, entry.measured, strict=True)
-            ]
+        table = numbers[self._rows].astype(np.float64).astype(object)
+        table[self._missing] = None
+        for entry, scalars in zip(self._entries, table.tolist(), strict=True):
             if entry.arrays is _NONE:
                 stats = TensorStats(*scalars)
             else:

@@ -37,8 +37,8 @@ def read(path: str | Path, *, most: int = 2_000) -> Run:
     What is stored stays as it is. All losses, metrics and evaluations are
     read. Of more than `most` recorded steps, `most` evenly spaced ones are read,
     first and last among them, besides the first step that was not finite and the
-    one before it; fewer, if the readings of so many do not fit into a gibibyte. A note
-    tells.
+    one before it; fewer, if the readings of so many do not fit into half a gibibyte. A
+    note tells.
 
     Args:
         path: the run directory.

@@ -33,7 +33,10 @@ def rows_of(
     for role, by_site in zip(Readings._fields[2:7], roles, strict=True):
         for site, stats in by_site.items():
             place = step, role, identify(site)
-            rows.append((*place, *map(_cell, _in_columns(stats))))
+            cells = _in_columns(stats)
+            if not all(map(_is_plain, cells)):
+                cells = map(_cell, cells)
+            rows.append((*place, *cells))
             details += [
                 (*place, name, number(value))
                 for name in DETAILS
@@ -43,6 +46,11 @@ def rows_of(
 
 
 _in_columns = operator.itemgetter(*map(TensorStats._fields.index, COLUMNS))
+
+
+def _is_plain(value: Array | None) -> bool:
+    """Whether SQLite stores it as it is: nothing, or a float that is no NaN."""
+    return value is None or (type(value) is float and value == value)
 
 
 def _cell(value: Array | None) -> float | str | None:

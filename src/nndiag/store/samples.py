@@ -31,9 +31,7 @@ class Samples:
         self._waiting: list[tuple[int, bool, dict[tuple[int | str, ...], bytes]]] = []
         self._replaceable: int | None = None  # stored step that the next one replaces
 
-    def keep(
-        self, step: int, samples: Mapping[tuple[int | str, ...], Array]
-    ) -> None:
+    def keep(self, step: int, samples: Mapping[tuple[int | str, ...], Array]) -> None:
         """Take the arrays of one step, by the number of the site and what else."""
         if not samples:
             return

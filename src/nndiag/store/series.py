@@ -15,7 +15,12 @@ from nndiag.records.tables import Tables, number_sites
 from nndiag.store.schema import COLUMNS, DETAILS, SINCE
 
 _ROLES: tuple[Role, ...] = get_args(Role)
-_MOST_NUMBERS = 1 << 27  # 1 GiB of float64
+_FITTING = 1 << 26
+"""Numbers to read, half a gibibyte: so many steps are chosen that there are no more."""
+
+_MOST_NUMBERS = 1 << 28
+"""Numbers to hold at most: only a crafted database has so many in the steps chosen."""
+
 _WHERE = "role = ? AND step IN (SELECT value FROM json_each(?))"
 
 
@@ -34,7 +39,7 @@ def affordable(connection: sqlite3.Connection, recorded: Integers) -> int:
         ).fetchone()[0]
         for step in recorded[[0, len(recorded) // 2, -1]].tolist()
     ]
-    return max(2, _MOST_NUMBERS // max(1, *numbers))
+    return max(2, _FITTING // max(1, *numbers))
 
 
 def read_series(
@@ -92,11 +97,19 @@ def _add_role(connection: sqlite3.Connection, role: Role, reading: _Reading) -> 
         f"SELECT count(*), {counts} FROM reading WHERE {_WHERE}", (role, chosen)
     ).fetchone()
     present = [q for q, count in zip(COLUMNS, measured, strict=True) if count]
-    if total * len(present) > _MOST_NUMBERS:
-        reading.notes.append(f"Did not read any {role}: {total:,} rows are too many.")
-        return
+    unread = present[_MOST_NUMBERS // max(total, 1) :]
+    if unread:
+        present = present[: -len(unread)]
+        reading.notes.append(
+            f"Did not read the {', '.join(unread)} of each {role}: "
+            f"{total:,} rows do not fit into memory."
+        )
     # a NaN was measured, NULL was not: where both occur, they must be told apart
-    gaps = [q for q, n in zip(COLUMNS, measured, strict=True) if 0 < n < total]
+    gaps = [
+        q
+        for q, n in zip(COLUMNS, measured, strict=True)
+        if 0 < n < total and q in present
+    ]
     # in the order of the primary key, so that SQLite need not sort
     step, number, *columns = read_columns(
         connection,

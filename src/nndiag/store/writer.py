@@ -269,6 +269,9 @@ class Writer:
 
     def _identify(self, connection: sqlite3.Connection, site: Site) -> int:
         """The number of `site` in the database; a new one is stored."""
+        known = self._sites.get(site)
+        if known is not None:
+            return known
         key = text(site)
         if key not in self._sites:
             number = len(self._sites)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nndiag.jaxprs import compat
+from nndiag.records import INDEX
 
 _TRANSFORM = re.compile(r"^(?:jvp|vmap|transpose|jit|checkpoint)\((.*)\)$")
 _NNDIAG = str(Path(__file__).parents[1])
@@ -44,7 +45,17 @@ def scope_of(equation: Any) -> str:
 
 
 def join(outer: str, inner: str) -> str:
-    """Scope `inner` seen from outside `outer`."""
+    """Scope `inner` seen from outside `outer`.
+
+    Libraries name a layer of a scan again inside of it.
+
+    Example:
+        >>> join("net", "dense"), join("net/block[*]", "block/dense")
+        ('net/dense', 'net/block[*]/dense')
+    """
+    first, _, rest = inner.partition("/")
+    if first and f"/{outer}".endswith(f"/{first}{INDEX}"):
+        inner = rest
     return "/".join(filter(None, (outer, inner)))
 
 

@@ -67,23 +67,30 @@ def scanned_leaves(
     return found
 
 
-def enter(equation: Any, leaves: Sequence[str], around: Surroundings) -> Surroundings:
+def enter(
+    length: int, leaves: Sequence[str], others: Sequence[str], around: Surroundings
+) -> Surroundings:
     """The surroundings within the body of a scan.
 
     Args:
-        equation: the scan.
+        length: number of its iterations.
         leaves: names of the trained leaves that it scans over.
-        around: those of the scan itself, with its own scope.
+        others: names of all other leaves.
+        around: where the scan stands, with its own scope.
+
+    Example:
+        >>> leaves, others = ["blocks/mlp/w", "blocks/mlp/b"], ["embed"]
+        >>> enter(8, leaves, others, Surroundings()).scope
+        'blocks[*]'
     """
-    length = equation.params["length"]
     if not leaves:
         return Surroundings(around.scope, (*around.loops, Loop(length, False)))
-    loop = Loop(length, True, _up_to(around.scope, common_path(leaves)))
+    loop = Loop(length, True, _stem(around.scope, leaves, others))
     outer = next((x for x in reversed(around.loops) if x.layers), None)
     prefix = loop.prefix
     if outer is not None and _begins(prefix, outer.prefix):
         prefix = prefix[len(outer.prefix) :].strip("/")
-    scope = _overlapped(around.scope, prefix) or "layer"
+    scope = _overlapped(around.scope, prefix.removeprefix(_COLLECTION)) or "layer"
     return Surroundings(scope + INDEX, (*around.loops, loop))
 
 
@@ -127,10 +134,25 @@ def _begins(name: str, prefix: str) -> bool:
     return f"{name}/".startswith(f"{prefix}/")
 
 
-def _up_to(scope: str, path: str) -> str:
-    """`path` up to the part that the scope ends with, if it has it."""
-    parts, last = path.split("/"), scope.rpartition("/")[2]
-    return "/".join(parts[: parts.index(last) + 1]) if last in parts else path
+_COLLECTION = "params/"
+"""Flax calls so what holds all parameters."""
+
+
+def _stem(scope: str, leaves: Sequence[str], others: Sequence[str]) -> str:
+    """The path of the tree whose leaves are scanned over.
+
+    It ends with what the scope ends with, or else holds as much as can be: of a block
+    with one layer in it, all leaves begin with the layer, too.
+    """
+    path, last = common_path(leaves), scope.rpartition("/")[2]
+    parts = path.split("/")
+    if last in parts:
+        return "/".join(parts[: parts.index(last) + 1])
+    while (above := path.rpartition("/")[0]) and f"{above}/" != _COLLECTION:
+        if any(_begins(other, above) for other in others):
+            break
+        path = above
+    return path
 
 
 def _overlapped(scope: str, path: str) -> str:

@@ -184,10 +184,14 @@ def _marked(body: Body, plan: Plan, path: Path) -> Callable[..., list[Any]] | No
 
 def _names(primals: Sequence[Any]) -> list[str]:
     tree = primals[0] if len(primals) == 1 else primals
-    return [
-        jax.tree_util.keystr(path, simple=True, separator="/") or "parameter"
-        for path, _ in jax.tree_util.tree_leaves_with_path(tree)
-    ]
+    return [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    """The path to a leaf; of Flax's variables without the value that they hold."""
+    if len(path) > 1 and path[-1] == jax.tree_util.GetAttrKey("value"):
+        path = path[:-1]
+    return jax.tree_util.keystr(path, simple=True, separator="/") or "parameter"
 
 
 def _parameter_sites(

@@ -147,8 +147,11 @@ class _Survey:
         if equation.primitive.name != "scan":
             return self.walk(body, facts, around, path)
         scanned = loops.scanned_leaves(equation, facts)
-        names = [self.leaves[i] for i in sorted(scanned)]
-        around = loops.enter(equation, names, around)
+        names: list[str] = []
+        others: list[str] = []
+        for leaf, name in enumerate(self.leaves):
+            (names if leaf in scanned else others).append(name)
+        around = loops.enter(equation.params["length"], names, others, around)
         loop = around.loops[-1]
         for leaf, shape in scanned.items():
             known = self.seen.layers.get(leaf, ())

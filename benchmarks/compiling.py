@@ -6,7 +6,7 @@ Memory is what XLA says of the compiled step: arguments, outputs and temporaries
 what outputs share with arguments. Tracing, lowering and compiling of the transformer
 are timed with fresh functions and empty caches, bare and watched in turn; then tracing
 alone of transformers of 8 to 96 layers in a Python loop, with the exponent b of a fit
-of a·layers^b to the seconds (1 is linear).
+of a·layers^b to the seconds (1 is linear). Seconds are of processor time.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ def memory(program: Program) -> dict[str, float]:
 
 
 def stages(program: Program, step: Callable[..., Any], only_trace: bool) -> list[float]:
-    """Seconds of tracing, lowering and compiling, and of all."""
+    """Processor seconds of tracing, lowering and compiling, and of all."""
     jax.clear_caches()
     jitted = jax.jit(step)
-    marks = [time.perf_counter()]
+    marks = [time.process_time()]
     traced = jitted.trace(program.state, program.batches[0])
-    marks.append(time.perf_counter())
+    marks.append(time.process_time())
     if only_trace:
         return [marks[1] - marks[0]]
     lowered = traced.lower()
-    marks.append(time.perf_counter())
+    marks.append(time.process_time())
     lowered.compile()
-    marks.append(time.perf_counter())
+    marks.append(time.process_time())
     return [*np.diff(marks).tolist(), marks[-1] - marks[0]]
 
 

@@ -4,6 +4,8 @@ python benchmarks/watching.py --json FOLDER/watching.json
 python benchmarks/compiling.py --json FOLDER/compiling.json
 python benchmarks/peers.py --json FOLDER/peers.json
 python benchmarks/watching_page.py FOLDER [--output docs/overhead.md]
+
+Measure on a quiet machine: the load is told on the page.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ def write(watching: Any, compiling: Any, peers: Any) -> str:
         "disturb it less.\n"
         "- **Bare again** is the bare loop against itself: noise.\n"
         "- A bare loop is a jitted step called from Python; losses are read at the end "
-        "of a block. `every 10` is the default of `nndiag run`. All that is measured is "
+        "of a block. Every 10 steps is the default of `nndiag run`. All readings are "
         "stored on disk, within the time that is measured.\n"
         "- A number in bold is above its bound.",
         "## The programs",
@@ -47,11 +49,11 @@ def write(watching: Any, compiling: Any, peers: Any) -> str:
         f"{AT_MOST_BYTES:.2f}.",
         "\n".join(_memory(compiling["memory"])),
         "## Before the first step",
-        "Seconds for the 8-layer scanned transformer, with empty caches, watched and "
-        f"bare in turn; together at most {AT_MOST_SECONDS} times the bare ones.",
+        "Processor seconds for the 8-layer scanned transformer, with empty caches, "
+        f"watched and bare in turn; all: at most {AT_MOST_SECONDS} times bare.",
         "\n".join(_stages(compiling["stages"])),
-        "Seconds of tracing by the number of layers in a Python loop. The exponent b "
-        "of a fit of a·layers^b is "
+        "Processor seconds of tracing by the number of layers in a Python loop. The "
+        "exponent b of a fit of a·layers^b is "
         f"{_marked(compiling['exponent']['watched'], AT_MOST_EXPONENT)} watched and "
         f"{compiling['exponent']['bare']:.2f} bare; 1 is linear.",
         "\n".join(_depths(compiling["depths"])),

@@ -41,6 +41,8 @@ def test_first_arguments_are_positional_and_the_rest_is_named():
     assert kinds(nndiag.watch) == {
         "fn": "POSITIONAL_OR_KEYWORD",
         "level": "KEYWORD_ONLY",
+        "include": "KEYWORD_ONLY",
+        "exclude": "KEYWORD_ONLY",
     }
     assert kinds(nndiag.record) == {
         "path": "POSITIONAL_OR_KEYWORD",

@@ -58,9 +58,12 @@ def assert_exact(loss, params, *batch):
 
 def norm(x, scale, bias):
     centred = x - x.mean(-1, keepdims=True)
-    return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-5) * (
-        scale
-    ) + bias
+    return (
+        centred
+        * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-5)
+        * (scale)
+        + bias
+    )
 
 
 def mlp(p, x, y):
@@ -83,7 +86,9 @@ def test_of_dense_layers_biases_and_scales() -> None:
 
 def cnn(p, x, y):
     numbers = ("NHWC", "HWIO", "NHWC")
-    h = jax.lax.conv_general_dilated(x, p["k1"], (2, 2), "SAME", dimension_numbers=numbers)
+    h = jax.lax.conv_general_dilated(
+        x, p["k1"], (2, 2), "SAME", dimension_numbers=numbers
+    )
     h = jax.lax.conv_general_dilated(
         jax.nn.gelu(h + p["b1"]), p["k2"], (1, 1), "VALID", rhs_dilation=(2, 1),
         dimension_numbers=numbers, feature_group_count=2,

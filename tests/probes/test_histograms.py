@@ -49,7 +49,11 @@ def test_in_double_precision() -> None:
 
 def test_the_ends_are_where_they_are_said_to_be() -> None:
     counts = np.asarray(log2_histogram(jnp.array([2.0**-64, 2.0**32, 2.0**33])))
-    assert np.flatnonzero(counts).tolist() == [2, HISTOGRAM_BINS - 3, HISTOGRAM_BINS - 2]
+    assert np.flatnonzero(counts).tolist() == [
+        2,
+        HISTOGRAM_BINS - 3,
+        HISTOGRAM_BINS - 2,
+    ]
 
 
 def loss(p, x):

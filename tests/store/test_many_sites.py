@@ -92,8 +92,8 @@ def test_a_step_that_memory_does_not_hold_is_left_out_in_part(path, monkeypatch)
     run = store.read(path)
     assert run.recorded.tolist() == [0, 6, 7, 19]
     assert run.notes == (
-        "Read 4 of 20 recorded steps.",
         "Did not read the norm of each value: 160 rows do not fit into memory.",
+        "Read 4 of 20 recorded steps.",
     )
     assert run.series("value", "mean", run.sites[5]).tolist() == [5, 605, 705, 1905]
     assert run.loss.tolist() == [float(step) for step in range(20)]

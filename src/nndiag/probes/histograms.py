@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from nndiag.records import HISTOGRAM_BINS, HIGHEST_POWER, LOWEST_POWER
+from nndiag.records import HIGHEST_POWER, HISTOGRAM_BINS, LOWEST_POWER
 
 _FORMATS = {4: (jnp.int32, 23, 127), 8: (jnp.int64, 52, 1023)}
 """By bytes: an integer type as wide, the bits of the fraction, the exponent's bias."""

@@ -24,10 +24,10 @@ from nndiag.records.gradcheck import GuiltyRule as GuiltyRule
 from nndiag.records.gradcheck import LeafCheck as LeafCheck
 from nndiag.records.gradcheck import Taylor as Taylor
 from nndiag.records.gradcheck import WrongCause as WrongCause
+from nndiag.records.readings import ARRAYS as ARRAYS
 from nndiag.records.readings import HIGHEST_POWER as HIGHEST_POWER
 from nndiag.records.readings import HISTOGRAM_BINS as HISTOGRAM_BINS
 from nndiag.records.readings import LOWEST_POWER as LOWEST_POWER
-from nndiag.records.readings import ARRAYS as ARRAYS
 from nndiag.records.readings import QUANTITIES as QUANTITIES
 from nndiag.records.readings import Array as Array
 from nndiag.records.readings import Readings as Readings

@@ -16,14 +16,14 @@ class Examples(NamedTuple):
     """The parts of the examples of one batch in the gradient, by their norms.
 
     Attributes:
-        count: number of examples.
+        size: number of examples in the batch.
         median: of their norms.
         largest: of their norms; NaN or Inf where one of them is.
         positions: of those with the largest norms, from 0, the largest first.
         norms: theirs.
     """
 
-    count: int
+    size: int
     median: float
     largest: float
     positions: tuple[int, ...]
@@ -47,7 +47,7 @@ def hardest(norms: Array) -> Examples:
     kept = order[:MOST_EXAMPLES]
     middle = np.sort(rank)[[(len(rank) - 1) // 2, len(rank) // 2]]
     return Examples(
-        count=len(values),
+        size=len(values),
         median=float(middle.mean()),
         largest=float(values[kept[0]]),
         positions=tuple(kept.tolist()),

@@ -82,8 +82,8 @@ QUANTITIES: tuple[str, ...] = tuple(
 
 LOWEST_POWER, HIGHEST_POWER = -64, 32
 HISTOGRAM_BINS = HIGHEST_POWER - LOWEST_POWER + 5
-"""Bins of a histogram: what is zero; what is smaller than 2^`LOWEST_POWER`; one for each
-p from there to `HIGHEST_POWER`, of 2^p ≤ |x| < 2^(p+1); what is larger; NaN and Inf."""
+"""Bins of a histogram: what is zero; what is smaller than 2^`LOWEST_POWER`; for each p
+from there to `HIGHEST_POWER`, 2^p ≤ |x| < 2^(p+1); what is larger; NaN and Inf."""
 
 
 class Readings(NamedTuple):

@@ -18,8 +18,8 @@ from nndiag.report.blocks import (
     Table,
 )
 from nndiag.report.cards import deal
-from nndiag.report.gallery import gather
 from nndiag.report.examples import hardest_examples
+from nndiag.report.gallery import gather
 from nndiag.report.layers import Change, LayerRow, Numbers, gradient_norms, measure
 from nndiag.report.rollup import Marks, Spread, TableRow, roll_up
 from nndiag.report.units import (

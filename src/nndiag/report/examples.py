@@ -44,7 +44,7 @@ def _row(step: int, examples: Examples) -> tuple[Cell, ...]:
     odd = not isfinite(examples.largest)
     return (
         Cell(f"{step:,}"),
-        Cell(f"{examples.count:,}"),
+        Cell(f"{examples.size:,}"),
         Cell(number(examples.median)),
         Cell(number(examples.largest), "error" if odd else None),
         Cell(times(lead) if isfinite(lead) and lead else "–"),

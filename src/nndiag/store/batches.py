@@ -22,7 +22,7 @@ def insert_examples(connection: sqlite3.Connection, step: int, norms: Array) -> 
     found = hardest(norms)
     connection.execute(
         "INSERT OR REPLACE INTO batch VALUES (?, ?, ?, ?)",
-        (step, found.count, number(found.median), number(found.largest)),
+        (step, found.size, number(found.median), number(found.largest)),
     )
     connection.execute("DELETE FROM example WHERE step = ?", (step,))
     connection.executemany(

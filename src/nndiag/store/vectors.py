@@ -65,7 +65,9 @@ def read_vectors(
     if size <= _MOST_BYTES:
         rows = connection.execute(f"{query} {order}")
     else:
-        rows = connection.execute(f"{query} WHERE step IN (?, ?) {order}", (first, last))
+        rows = connection.execute(
+            f"{query} WHERE step IN (?, ?) {order}", (first, last)
+        )
     found: Vectors = {}
     for step, role, number, quantity, elements in rows:
         if role not in get_args(Role) or quantity not in VECTORS:

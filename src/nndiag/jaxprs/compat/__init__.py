@@ -39,6 +39,8 @@ from nndiag.jaxprs.compat.origins import user_frames as user_frames
 from nndiag.jaxprs.compat.origins import user_position as user_position
 from nndiag.jaxprs.compat.primitives import define_identity as define_identity
 from nndiag.jaxprs.compat.primitives import is_zero as is_zero
+from nndiag.jaxprs.compat.processes import is_alone as is_alone
+from nndiag.jaxprs.compat.processes import is_first_process as is_first_process
 from nndiag.jaxprs.compat.shards import Manual as Manual
 from nndiag.jaxprs.compat.shards import gathered as gathered
 from nndiag.jaxprs.compat.shards import is_far as is_far

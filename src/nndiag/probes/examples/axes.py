@@ -80,9 +80,7 @@ def _broadcast(equation: Any, axes: Axes, size: int) -> int | None:
 def _reshape(equation: Any, axes: Axes, size: int) -> int | None:
     (axis, *_), (atom, *_) = axes, equation.invars
     assert axis is not None
-    return after_reshape(
-        atom.aval.shape, equation.outvars[0].aval.shape, axis, size
-    )
+    return after_reshape(atom.aval.shape, equation.outvars[0].aval.shape, axis, size)
 
 
 def _transpose(equation: Any, axes: Axes, size: int) -> int | None:
@@ -133,6 +131,8 @@ def _gather(equation: Any, axes: Axes, size: int) -> int | None:
     operand, indices = axes
     if indices is not None:
         return looped[indices] if indices < len(looped) else None
+    if operand is None:
+        return None
     if operand in numbers.operand_batching_dims:
         place = list(numbers.operand_batching_dims).index(operand)
         return looped[numbers.start_indices_batching_dims[place]]
@@ -140,8 +140,8 @@ def _gather(equation: Any, axes: Axes, size: int) -> int | None:
     whole = equation.params["slice_sizes"][operand]
     if operand in gone or whole != equation.invars[0].aval.shape[operand]:
         return None
-    kept = [axis for axis in range(len(equation.params["slice_sizes"]))]
-    kept = [axis for axis in kept if axis not in gone]
+    sizes = equation.params["slice_sizes"]
+    kept = [axis for axis in range(len(sizes)) if axis not in gone]
     return list(numbers.offset_dims)[kept.index(operand)]
 
 

@@ -145,7 +145,9 @@ def _together(uses: Sequence[Use], read: Sequence[Parts]) -> Any:
         added = [_part(use, own) for use, own in zip(uses, parts, strict=True)]
         return jnp.square(sum(added)).sum()
 
-    squares = _under(around + loops, lambda *parts: jax.lax.map(example, parts))(*folded)
+    squares = _under(around + loops, lambda *parts: jax.lax.map(example, parts))(
+        *folded
+    )
     return squares.sum(tuple(range(around, around + loops)))
 
 

@@ -10,10 +10,11 @@ from nndiag.jaxprs import compat
 from nndiag.jaxprs.bodies import Path, bodies
 from nndiag.jaxprs.primitives import WRAPPINGS
 from nndiag.probes.examples.axes import axis_after
-from nndiag.probes.examples.norms import can_be_added, needs_factors
+from nndiag.probes.examples.norms import can_be_added
 from nndiag.probes.examples.uses import Use, use_of
 from nndiag.probes.examples.weights import Weight, image, whole
 
+_SUMS = {"add", "add_any", "sub"}
 _MOST_SIZES = 4
 _MOST_PASSES = 8
 
@@ -166,8 +167,8 @@ class _Pass:
             )
         if self.mixing:
             yield (
-                "the loss mixes examples (as batch normalisation does): of each, nndiag "
-                "measures the part of the gradient that flows through its own row"
+                "the loss mixes examples (as batch normalisation does): of each one, "
+                "nndiag measures the part of the gradient that flows through its row"
             )
 
     def _through(
@@ -214,7 +215,11 @@ class _Pass:
             leaves = frozenset[int]().union(*(v.leaves for v in operands))
             made_of = [v for v in operands if v.leaves]
             weight = None
-            others = [a for a, v in zip(equation.invars, operands, strict=True) if not v.leaves]
+            others = [
+                a
+                for a, v in zip(equation.invars, operands, strict=True)
+                if not v.leaves
+            ]
             if (
                 len(made_of) == 1
                 and made_of[0].weight is not None
@@ -254,6 +259,8 @@ class _Pass:
         for number, value in enumerate(operands):
             if value.data or not value.trained:
                 continue
+            if equation.primitive.name in _SUMS and not equation.outvars[0].aval.shape:
+                continue  # what is added to the loss itself is no example's
             used = None
             if value.weight is not None and depth is not None and len(operands) == 2:
                 axes = [*(v.axis for v in operands), axis]

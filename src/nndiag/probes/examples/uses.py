@@ -213,9 +213,7 @@ def _lookup(use: Use, delta: Any, indices: Any) -> tuple[Any, Any]:
     index = indices[..., 0]
     if "CLIP" in mode:
         index = jnp.clip(index, 0, rows - 1)
-    inside = ((index >= 0) & (index < rows)).reshape(
-        *index.shape, *(1 for _ in offset)
-    )
+    inside = ((index >= 0) & (index < rows)).reshape(*index.shape, *(1 for _ in offset))
     delta = jnp.where(inside, delta, 0)
     index = _examples_first(index, place, use.size).reshape(use.size, -1)
     delta = _examples_first(delta, place, use.size)

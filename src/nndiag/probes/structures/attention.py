@@ -155,9 +155,9 @@ def _axis_of_sum(total: Value, exponential: Value) -> int | None:
 
 def _less_maximum(value: Value) -> Value:
     """`x` of `x − max x`; any other value is itself."""
-    value = unselected(value)
-    if value.name == "sub" and _is_maximum(value.operands[1]):
-        return value.operands[0]
+    inner = unselected(value)
+    if inner.name == "sub" and _is_maximum(inner.operands[1]):
+        return inner.operands[0]
     return value
 
 

@@ -138,11 +138,11 @@ def _mean_of(value: Value) -> Value | None:
 
 
 def _uncentred(value: Value) -> Value:
-    """`x` of `x − mean x`; any other value is itself."""
+    """`x` of `x − mean x`, and of `x − 0`; any other value is itself."""
     value = unscaled(value)
     if value.name == "sub":
-        source = through(value.operands[0], CAST)
-        if _mean_of(value.operands[1]) is source:
+        source, less = through(value.operands[0], CAST), value.operands[1]
+        if less.is_constant or _mean_of(less) is source:
             return source
     return value
 

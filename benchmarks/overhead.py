@@ -22,6 +22,7 @@ import optax
 from nndiag.probes import Level, level_of
 from nndiag.replay.guarding import guard
 from nndiag.session import target
+from nndiag.session.options import PARTS
 from nndiag.session.program import Program
 from nndiag.session.training import Trainer
 
@@ -98,7 +99,7 @@ def main():
         "no step watched": watched(level_of("light"), 10**9),
         **{
             f"{part} only, every step": watched(Level(**{part: True}), 1)
-            for part in Level._fields
+            for part in PARTS
         },
     }
     times: dict[str, list[float]] = {name: [] for name in variants}

@@ -136,10 +136,11 @@ class Wandb(Bare):
         import wandb
 
         settings = wandb.Settings(silent=True, console="off")
-        self.tracker = wandb.init(
-            mode="offline", dir=self.folder, reinit="create_new", settings=settings
+        # The hooks log to the one run of the process.
+        self.tracker = wandb.run or wandb.init(
+            mode="offline", dir=self.folder, settings=settings
         )
-        self.tracker.watch(self.model, log="all", log_freq=self.every)
+        wandb.watch(self.model, log="all", log_freq=self.every)
 
     def _after(self, loss: Any) -> None:
         if self.number % self.every == 0:
@@ -189,7 +190,6 @@ TOOLS: dict[str, tuple[type[Bare], int]] = {
     "PyTorch hooks, every 1": (Hooks, 1),
     "TensorBoard histograms, every 10": (TensorBoard, 10),
     "TensorBoard histograms, every 1": (TensorBoard, 1),
-    "wandb.watch, every 1000": (Wandb, 1000),
     "wandb.watch, every 10": (Wandb, 10),
     "wandb.watch, every 1": (Wandb, 1),
     "Cockpit economy, every 10": (Cockpit, 10),

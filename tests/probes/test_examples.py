@@ -214,7 +214,7 @@ def test_of_gradients_that_the_program_takes_of_each_example() -> None:
     x, y = normal(6, BATCH, 5), normal(7, BATCH, 3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        _, readings = watch(step, level="full")(MLP, x, y)
+        _, readings = jax.jit(watch(step, level="full"))(MLP, x, y)
     np.testing.assert_allclose(readings.examples, parts(mlp, MLP, x, y), rtol=1e-4)
 
 

@@ -298,7 +298,10 @@ NORMS = {
     "example": (jax.vmap(jax.vmap(layer_norm)), "layer_norm"),
     "standardize": (jax.nn.standardize, "layer_norm"),
     "rms": (rms_norm, "rms_norm"),
-    "power": (lambda x: x * ((x**2).mean(-1, keepdims=True) + 1e-6) ** -0.5, "rms_norm"),
+    "power": (
+        lambda x: x * ((x**2).mean(-1, keepdims=True) + 1e-6) ** -0.5,
+        "rms_norm",
+    ),
     "jit": (jax.jit(rms_norm), "rms_norm"),
     "remat": (jax.checkpoint(rms_norm), "rms_norm"),
     "half": (of_half, "rms_norm"),
@@ -586,7 +589,10 @@ def nnx():
                 H, W, dropout_rate=0.1, deterministic=False, decode=False, rngs=rngs
             )
             self.drop = nnx.Dropout(0.2, rngs=rngs)
-            self.up, self.down = nnx.Linear(W, W, rngs=rngs), nnx.Linear(W, W, rngs=rngs)
+            self.up, self.down = (
+                nnx.Linear(W, W, rngs=rngs),
+                nnx.Linear(W, W, rngs=rngs),
+            )
             self.last = nnx.BatchNorm(W, rngs=rngs)
 
         def __call__(self, ids):

@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nndiag.records import NAN_CHECK_REVIVED, Autopsy, Header, Operand, Run, Site
+from nndiag.records import (
+    NAN_CHECK_REVIVED,
+    Autopsy,
+    Coverage,
+    Header,
+    Operand,
+    Run,
+    Site,
+)
 
 Build = Callable[..., Run]
 
@@ -179,6 +187,67 @@ def deep_sigmoid() -> Run:
     )
 
 
+def added(run: Run, **series: Any) -> Run:
+    """The run with more places: (kind, shape, quantities) by name."""
+    readings, sites = dict(run.readings), list(run.sites)
+    for key, (kind, shape, quantities) in series.items():
+        site = Site(key, kind=kind, shape=shape, order=len(sites))
+        sites.append(site)
+        for quantity, value in quantities.items():
+            readings["value", quantity, site] = np.broadcast_to(
+                value, run.recorded.shape
+            ).astype(float)
+    return dataclasses.replace(run, sites=tuple(sites), readings=readings)
+
+
+def heads(
+    run: Run,
+    *,
+    collapsed: int,
+    of: int = 8,
+    entropy: float = 0.004,
+    logits: Any = None,
+    keys: int = 64,
+) -> Run:
+    """`collapsed` heads fall to `entropy` at half time, the others stay at 0.5."""
+    falling = np.where(np.arange(30) < 15, 0.5, entropy)
+    grown = np.linspace(3, 40, 30) if logits is None else logits
+    places = {
+        f"head{number}": (
+            "attention",
+            (8, of, keys, keys),
+            {"entropy": falling, "largest": grown}
+            if number < collapsed
+            else {"entropy": 0.5, "largest": 4.0},
+        )
+        for number in range(of)
+    }
+    return added(run, **places)
+
+
+def branch(run: Run, ratio: Any) -> Run:
+    """One of three residual branches has this ratio, the others 0.3."""
+    healthy = ("residual", (8, 64), {"ratio": 0.3, "norm": 1.0})
+    odd = ("residual", (8, 64), {"ratio": ratio, "norm": 1.0})
+    return added(run, first=healthy, second=odd, third=healthy)
+
+
+def table(
+    run: Run, *, trained: int, latest: int = 40, steps: int = 30, stride: int = 1
+) -> Run:
+    """Of 1,000 watched rows of an embedding so many had a gradient."""
+    site = Site("embedding", kind="parameter", shape=(1000 * stride, 8))
+    touched = np.arange(1000) < trained
+    coverage = {site: Coverage(touched, stride, steps, latest)}
+    norm = {("gradient", "norm", site): np.ones(run.recorded.shape)}
+    return dataclasses.replace(
+        run,
+        sites=(*run.sites, site),
+        coverage=coverage,
+        readings={**run.readings, **norm},
+    )
+
+
 def _patients() -> dict[str, tuple[Run, Run]]:
     ramp = np.linspace(0, 1, 30)
     rising = math.log(10) * (1 + np.arange(300) / 100)
@@ -198,6 +267,14 @@ def _patients() -> dict[str, tuple[Run, Run]]:
             build(dead=0.3, loss=plateau()),
         ),
         "ND103": (build(std_per_layer=0.2), build(std_per_layer=0.7)),
+        "ND109": (
+            heads(build(loss=plateau()), collapsed=6),
+            heads(build(loss=plateau()), collapsed=3),
+        ),
+        "ND110": (
+            branch(build(loss=plateau()), np.zeros(30)),
+            branch(build(loss=plateau()), 30.0),
+        ),
         "ND201": (build(gradient_per_layer=0.25), build(gradient_per_layer=0.7)),
         "ND202": (
             build(gradient_over_time=10 ** (4 * ramp), loss=rising),
@@ -208,6 +285,7 @@ def _patients() -> dict[str, tuple[Run, Run]]:
             build(update=warm_up[:30], loss=plateau()),
         ),
         "ND206": (build(update=0.3), build(update=zero_start)),
+        "ND210": (table(build(), trained=100), table(build(), trained=600)),
         "ND301": (build(loss=8.0), build(loss=2.6)),
         "ND303": (build(loss=rising), build(loss=converged)),
         "ND401": (
@@ -240,6 +318,21 @@ def spoil_fixture() -> Callable[..., Run]:
 @pytest.fixture(name="autopsy", scope="session")
 def autopsy_fixture() -> Callable[..., Autopsy]:
     return autopsy
+
+
+@pytest.fixture(name="heads", scope="session")
+def heads_fixture() -> Build:
+    return heads
+
+
+@pytest.fixture(name="branch", scope="session")
+def branch_fixture() -> Build:
+    return branch
+
+
+@pytest.fixture(name="table", scope="session")
+def table_fixture() -> Build:
+    return table
 
 
 @pytest.fixture(name="plateau", scope="session")

@@ -47,7 +47,7 @@ def test_explain_takes_code_or_name_in_either_case(rule):
 
 @pytest.mark.parametrize(
     ("wrong", "meant"),
-    [("ND210", "ND20[1-6]"), ("vanishing", "ND201"), ("deadunits", "ND102")],
+    [("ND209", "ND20[1-6]"), ("vanishing", "ND201"), ("deadunits", "ND102")],
 )
 def test_an_unknown_code_is_answered_with_near_ones(wrong, meant):
     with pytest.raises(SettingError, match=meant) as error:

@@ -197,6 +197,8 @@ def run(
         )
     with stage(as_json=as_json, quiet=quiet) as console:
         outcome = session.run(options, console)
+    if outcome is None:  # another process of the same training tells
+        return 0
     deliver(outcome, as_json=as_json, quiet=quiet, open_page=open_page)
     if outcome.run.status == "interrupted":
         return INTERRUPTED

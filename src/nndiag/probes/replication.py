@@ -176,9 +176,7 @@ class _Pass:
             own = frozenset(name for names in split for name in names)
             shape = variable.aval.shape
             first = frozenset(split[0]) if shape and shape[0] == 1 else _NONE
-            inside.append(
-                fact._replace(axes=fact.axes | own, lead=(first, len(shape)))
-            )
+            inside.append(fact._replace(axes=fact.axes | own, lead=(first, len(shape))))
         outputs = self.walk(plan.body, inside)
         names = frozenset(plan.names)
         self.found.note_outputs(equation, [fact.axes & names for fact in outputs])

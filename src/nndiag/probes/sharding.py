@@ -88,9 +88,7 @@ class Shards:
                 read.gradients[step.key] = output
 
 
-def enter_shard_map(
-    collector: Collector, equation: Any, operands: list[Any]
-) -> Result:
+def enter_shard_map(collector: Collector, equation: Any, operands: list[Any]) -> Result:
     """Evaluates a `shard_map` with marks in its body."""
     plan = compat.manual(equation)
     shards, outer = Shards(plan), collector.shards
@@ -182,7 +180,7 @@ def _leaving(
         own = frozenset(name for names in split for name in names)
         value = values[position]
         differs = compat.varying_axes(gradient) - own
-        if differs and shards.plan.checked or jnp.size(value) != jnp.size(gradient):
+        if (differs and shards.plan.checked) or jnp.size(value) != jnp.size(gradient):
             continue
         leaving[position][key] = gradient.reshape(value.shape)
     return leaving

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
-
 import math
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +52,9 @@ def unite(read: Harvest, union: Union) -> Harvest:
     }
     rank = len(union.shards.plan.names)
     losses = {
-        call: _parts(loss, union.replication.loss(call), frozenset(), union).mean((0, 1))
+        call: _parts(loss, union.replication.loss(call), frozenset(), union).mean(
+            (0, 1)
+        )
         for call, loss in read.losses.items()
     }
     finite = [part.all(tuple(range(rank))) for part in read.finite]
@@ -194,8 +195,9 @@ def _parts(value: Any, axes: Axes, units: Axes, union: Union) -> Any:
     rest = range(len(left), value.ndim)
     value = value.transpose([*down, *across, *rest])
     lengths = value.shape
-    rows, columns = math.prod(lengths[: len(down)]), math.prod(
-        lengths[len(down) : len(left)]
+    rows, columns = (
+        math.prod(lengths[: len(down)]),
+        math.prod(lengths[len(down) : len(left)]),
     )
     return value.reshape(rows, columns, *own)
 

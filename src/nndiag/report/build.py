@@ -22,6 +22,7 @@ from nndiag.report.examples import hardest_examples
 from nndiag.report.gallery import gather
 from nndiag.report.layers import Change, LayerRow, Numbers, gradient_norms, measure
 from nndiag.report.rollup import Marks, Spread, TableRow, roll_up
+from nndiag.report.structures import structures
 from nndiag.report.units import (
     bits,
     count,
@@ -85,9 +86,8 @@ def build(run: Run, findings: Sequence[Finding]) -> Report:
         ),
         _section("pictures", "More pictures" if cards else "Pictures", rest),
         _section("layers", "Layers", (_table(numbers, rows, marks),) if rows else ()),
-        _section(
-            "examples", "Which examples pull hardest", hardest_examples(run)
-        ),
+        *structures(run),
+        _section("examples", "Which examples pull hardest", hardest_examples(run)),
         _section("settings", "Settings", _key_values(run.header.settings.items())),
         _section("versions", "Versions", _key_values(run.header.versions.items())),
         _section("notes", "What nndiag could not see", _notes(run)),

@@ -64,10 +64,10 @@ def examine(run: Run) -> Iterator[Finding]:
     if not heads or len(run.recorded) < late:
         return
     entropy = run.stacked("value", "entropy", heads)
-    collapsed = (entropy[:, -late:] < COLLAPSED_ENTROPY).all(axis=1)
+    collapsed = np.all(entropy[:, -late:] < COLLAPSED_ENTROPY, axis=1)
     if collapsed.mean() < COLLAPSED_HEADS:
         return
-    sites = tuple(compress(heads, collapsed))
+    sites = tuple(compress(heads, collapsed.tolist()))
     logits = run.stacked("value", "largest", sites)
     end = float(np.median(medians(logits[:, -late:])))
     growth = end / max(float(np.median(first_column(logits))), 1.0)
@@ -91,7 +91,7 @@ def examine(run: Run) -> Iterator[Finding]:
                 quantity="entropy of these heads over ln n, median",
                 value=level,
                 threshold=COLLAPSED_ENTROPY,
-                source="Zhai et al. 2023; measured on healthy runs: 0.3 to 0.7",
+                source="Zhai et al. 2023; measured on a healthy run: 0.3 to 0.7",
             ),
             Evidence(
                 quantity="largest logit of these heads at the end, median",
@@ -103,7 +103,7 @@ def examine(run: Run) -> Iterator[Finding]:
                 quantity="its growth since the start",
                 value=growth,
                 threshold=LOGIT_GROWTH,
-                source="measured on healthy runs: at most 2",
+                source="measured on a healthy run: 1.4",
             ),
         ),
         cause=f"The largest logit grew {number(growth)}-fold to {number(end)}: the "
@@ -119,6 +119,7 @@ def examine(run: Run) -> Iterator[Finding]:
             else "Scale the products of queries and keys by 1/√d, and start their "
             "weights smaller.",
         ),
+        picture="loss",
     )
 
 

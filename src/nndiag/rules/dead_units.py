@@ -25,9 +25,9 @@ leaky_relu, gelu or silu, which pass some gradient below zero.
 
 ## Known limits
 
-The share per batch is known, not which units: other units could be silent in each
-batch. In layers of rare detectors a sound unit is often silent. A run of too few small
-batches is not judged.
+Which units are dead is known at the level `full`; else only the share per batch, and
+other units could be silent in each batch. In layers of rare detectors a sound unit is
+often silent. A run of too few small batches is not judged.
 
 ## References
 
@@ -54,6 +54,8 @@ from nndiag.rules.thresholds import (
     DEAD_SHARE,
 )
 from nndiag.rules.words import percent, places
+
+_MOST_NAMED = 12
 
 
 def examine(run: Run) -> Iterator[Finding]:
@@ -94,6 +96,7 @@ def examine(run: Run) -> Iterator[Finding]:
                 quantity="share of units dead at the first recorded step",
                 value=float(first_column(series).max()),
             ),
+            *_silent(run, max(sites, key=dead.__getitem__)),
         ),
         cause=f"The weighted sums of {places(run, sites)} start below zero for every "
         "example: the initial weights or biases, or the inputs, push them there."
@@ -122,6 +125,25 @@ def _lasting(run: Run, site: Site) -> float:
     pool = DEAD_POOL_FULL if full or rows >= DEAD_ROWS else DEAD_POOL
     batches = max(3, known.size // 4, -(-pool // rows))
     return float(known[-batches:].min()) if known.size >= batches else 0.0
+
+
+def _silent(run: Run, site: Site) -> Iterator[Evidence]:
+    """The units that were dead in every batch whose units were stored."""
+    stored = [
+        array[1]
+        for (_, quantity, where, _), array in run.vectors.items()
+        if quantity == "units" and where == site
+    ]
+    if not stored or len({len(shares) for shares in stored}) > 1:
+        return
+    silent = np.flatnonzero((np.array(stored) == 1).all(0))
+    shown = ", ".join(map(str, silent[:_MOST_NAMED].tolist()))
+    more = ", …" if silent.size > _MOST_NAMED else ""
+    yield Evidence(
+        quantity=f"share of units dead in all of {len(stored)} stored batches"
+        + (f", which are {shown}{more}" if silent.size else ""),
+        value=silent.size / stored[0].size,
+    )
 
 
 def _rows(site: Site) -> int:

@@ -14,8 +14,9 @@ which the stream is there.
 ## When it fires
 
 When the median ratio of the last quarter of the recorded steps (at least three) is
-below 1e-4 or above 100. It is information, as both can be meant. It is a warning where
-the branch added exactly nothing at all of these steps, and the run did not learn well.
+below 1e-4 or above 1,000. It is information, as both can be meant. It is a warning
+where the branch added exactly nothing at all of these steps, and the run did not learn
+well.
 
 ## What to do
 
@@ -27,7 +28,7 @@ scale its output by 1/√(2·layers), or start the embeddings larger.
 
 Branches are often started at or near 0 on purpose (ReZero, zero-initialised last
 layers); they count by their end. Small embeddings make the first branch of a healthy
-transformer 10 to 20 times as large as its stream.
+transformer 10 to 40 times as large as its stream.
 
 ## References
 
@@ -75,13 +76,14 @@ def _finding(
     bound = BRANCH_SMALL if dead else BRANCH_LARGE
     beyond = bound / max(value, bound / 64) if dead else value / bound
     named = places(run, sites, sites[worst])
-    what = "adds almost nothing to its stream" if dead else "drowns its stream"
+    what = "adds almost nothing to" if dead else "drowns"
     if nothing:
-        what = "adds nothing to its stream"
+        what = "adds nothing to"
     return Finding(
         code="ND110",
         name="residual_imbalance",
-        title=f"The residual branch {what}: {named}.",
+        title=f"The residual branch {what} its stream: {number(value)} of its norm, "
+        f"at {named}.",
         severity="warning" if nothing and not learned_well(run) else "info",
         confidence=certainty(beyond),
         sites=tuple(sites),
@@ -92,7 +94,7 @@ def _finding(
                 quantity="norm of the branch over that of its stream, median",
                 value=value,
                 threshold=bound,
-                source="measured on healthy transformers: 0.1 to 19",
+                source="measured on healthy transformers: 0.18 to 35",
             ),
         ),
         cause="The last layer of the branch, its gate or its scale is 0 or nearly so."
@@ -109,4 +111,5 @@ def _finding(
             "1/√(2·layers).",
             "Start the embeddings larger.",
         ),
+        picture="profile",
     )

@@ -148,7 +148,7 @@ below 1e-5 in float32. Measured: 0.3 to 0.6 where the average was forgotten."""
 COLLAPSED_ENTROPY = 0.03
 """Entropy of attention over ln n, below which a head looks at one key.
 
-For 128 keys 0.15 nats: a weight of 0.97 on one key. Measured: 0.3 to 0.8 on a healthy
+For 128 keys 0.15 nats: a weight of 0.97 on one key. Measured: 0.30 to 0.69 on a healthy
 transformer of 4 layers on letters. (Zhai et al. 2023: collapse near 0 in nats.)"""
 
 COLLAPSED_HEADS = 0.5
@@ -160,7 +160,9 @@ FEWEST_KEYS = 8
 """Keys below which a low entropy says little, in keys."""
 
 LOGIT_GROWTH = 3.0
-"""Largest attention logit at the end against the start (at least 1), as a ratio."""
+"""Largest attention logit at the end against the start (at least 1), as a ratio.
+
+Measured on a healthy transformer: 0.7 to 2.9 of single heads, 1.4 in the median."""
 
 LOGIT_LARGE = 50.0
 """Largest attention logit: what is a hundredth below it has a weight of e^−0.5, what is
@@ -174,10 +176,10 @@ BRANCH_SMALL = 1e-4
 
 Below one unit in the last place of bfloat16 (2^−8) most of it is rounded away."""
 
-BRANCH_LARGE = 100.0
+BRANCH_LARGE = 1000.0
 """Norm of a residual branch over that of its stream, as a ratio: it drowns it.
 
-Measured: up to 19 in the first block of a healthy transformer with embeddings of
+Measured: up to 35 in the first block of a healthy transformer with embeddings of
 standard deviation 0.02."""
 
 UNTRAINED_SHARE = 0.5

@@ -28,13 +28,20 @@ see that the data is read in full.
 Only recorded steps count: a row that is looked up at others alone is not seen. Rows
 that a mask hides from the loss have no gradient either. A table that is also the
 output layer (tied) has a gradient everywhere. Rare numbers may still come.
+
+## References
+
+- S. Land and M. Bartolo, "Fishing for Magikarp: Automatically Detecting Under-trained
+  Tokens in Large Language Models", EMNLP 2024 (arXiv:2405.05417).
 """  # noqa: D415 (the first line is a heading)
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nndiag.records import Evidence, Finding, Run
+import numpy as np
+
+from nndiag.records import Evidence, Finding, Run, Site
 from nndiag.rules.measures import certainty
 from nndiag.rules.thresholds import COVERED_STEPS, UNTRAINED_SHARE
 from nndiag.rules.words import percent
@@ -49,7 +56,7 @@ def examine(run: Run) -> Iterator[Finding]:
         without = 1 - known.share
         if known.steps < COVERED_STEPS or without < UNTRAINED_SHARE:
             continue
-        if known.latest >= middle:
+        if known.latest >= middle or not _measured(run, site):
             continue
         of = "rows" if known.stride == 1 else f"rows (every {known.stride}th watched)"
         yield Finding(
@@ -81,4 +88,9 @@ def examine(run: Run) -> Iterator[Finding]:
                 "size of the table.",
                 "Make the table as large as the data needs.",
             ),
+            picture="update",
         )
+
+
+def _measured(run: Run, site: Site) -> bool:
+    return bool(np.isfinite(run.series("gradient", "norm", site)).any())

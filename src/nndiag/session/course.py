@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nndiag import store
+from nndiag.jaxprs import compat
 from nndiag.probes import PackedReadings
 from nndiag.records import Header, Status, StepRecord
 from nndiag.session.gathering import gather
@@ -54,11 +55,13 @@ class Course:
         steps: how many there were.
         recorded: how many of them with readings.
         lost: what could not be stored, in a sentence, ``""`` if nothing.
+        elsewhere: whether another process of the same training writes it.
     """
 
     def __init__(self, path: Path, header: Callable[[], Header]) -> None:
         self.path = path
         self.steps = self.recorded = 0
+        self.elsewhere = not compat.is_first_process()
         self._header = header
         self._writer: store.Writer | None = None
         self.lost = ""
@@ -70,6 +73,8 @@ class Course:
         """Takes what a step returned, and its readings if it was a recorded one."""
         self.steps += 1
         self.recorded += packed is not None
+        if self.elsewhere:
+            return
         seconds = time.perf_counter() - self._began
         try:
             scalars = self._scalars(result)
@@ -96,7 +101,7 @@ class Course:
         return True
 
     def _open(self) -> store.Writer | None:
-        if self._writer is None and not self.lost:
+        if self._writer is None and not self.lost and not self.elsewhere:
             try:
                 self._writer = store.create(self.path, self._header())
             except Exception as error:

@@ -69,9 +69,7 @@ class RunOptions:
             if value is not None and value < 1:
                 raise SettingError(f"--{name} is {value}; it must be at least 1")
         if self.tier not in LEVELS:
-            raise SettingError(
-                f"--level is {self.tier!r}; choose {', '.join(LEVELS)}"
-            )
+            raise SettingError(f"--level is {self.tier!r}; choose {', '.join(LEVELS)}")
         if self.parts and self.tier != "standard":
             raise SettingError(
                 f"--level {self.tier} says what is watched, and so do the --watch "

@@ -32,6 +32,10 @@ _Pending = tuple[int, float, Any, dict[str, Any]]
 def record(path: str | Path, *, every: int = 1) -> Recording:
     """Opens a new run directory for a loop of one's own.
 
+    Of several processes of one training (`jax.distributed`) the first writes; in the
+    others the same calls do nothing, `diagnose` finds nothing, `publish` returns
+    `None`. Call it after `jax.distributed.initialize`.
+
     Args:
         path: the directory; it must not exist yet, or be empty.
         every: readings are kept of one step in `every`, losses of all.
@@ -73,7 +77,12 @@ class Recording:
     def __init__(self, path: Path, every: int) -> None:
         self.path = path
         self._every = every
-        self._writer = store.create(path, describe(every=every))
+        self._writes = compat.is_first_process()
+        self._writer = (
+            store.create(path, describe(every=every))
+            if self._writes
+            else store.Nowhere(path)
+        )
         self._pending: deque[_Pending] = deque()
         self._lock = threading.RLock()
         self._closed = self._warned = False
@@ -100,6 +109,8 @@ class Recording:
         if compat.debug_nans_is_dead():
             compat.revive_debug_nans()
             self._writer.note(NAN_CHECK_REVIVED)
+        if not self._writes:
+            return
         with self._losing(f"step {step!r}"), self._lock:
             if self._is_closed(f"step {step!r}"):
                 return
@@ -114,6 +125,8 @@ class Recording:
 
     def evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
         """Stores held-out metrics after `step` steps; what is no scalar is left out."""
+        if not self._writes:
+            return
         with self._losing(f"the evaluation after step {step!r}"), self._lock:
             if self._is_closed(f"the evaluation after step {step!r}"):
                 return
@@ -122,11 +135,15 @@ class Recording:
 
     def diagnose(self) -> tuple[Finding, ...]:
         """What is wrong with the run so far, most important first."""
+        if not self._writes:
+            return ()
         self._drain()
         return rules.diagnose(store.read(self.path))
 
-    def publish(self, *, dpi: int = 150) -> Outcome:
+    def publish(self, *, dpi: int = 150) -> Outcome | None:
         """Writes the HTML report and the pictures into the run directory."""
+        if not self._writes:
+            return None
         self._drain()
         return publish(self.path, dpi=dpi)
 
@@ -159,6 +176,8 @@ class Recording:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the verdict on the run so far."""
+        if not self._writes:
+            return f"<p>The run {self.path} is written by another process.</p>"
         self._drain()
         return render.fragment(store.read(self.path))
 

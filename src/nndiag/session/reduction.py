@@ -17,7 +17,8 @@ def reduce_readings(readings: Readings | PackedReadings) -> Readings | None:
 
     What stands in a scan over layers becomes a place for each layer. All other leading
     axes, of a step that scans over microbatches or is under `jax.vmap`, are reduced:
-    of the entries, `largest` and `spread` keep the maximum, `norm` the root mean square √(Σx²/k),
+    of the entries, `largest` and `spread` keep the maximum, `norm` the root mean square
+    √(Σx²/k),
     every other quantity and the loss the mean; `finite` is 1.0 if it is in all of them.
     A sample keeps its first 256 elements, a row of a table is touched if any entry says
     so. NaNs in the readings of a finite step stand

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from nndiag import render, store
 from nndiag.errors import TargetError
+from nndiag.jaxprs import compat
 from nndiag.protocol import Target
 from nndiag.records import Status, StepRecord
 from nndiag.session.describing import describe
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
     from nndiag.session.publishing import Outcome
 
 
-def run(options: RunOptions, console: Console | None = None) -> Outcome:
+Writing = store.Writer | store.Nowhere
+
+
+def run(options: RunOptions, console: Console | None = None) -> Outcome | None:
     """Trains a target under watch, then diagnoses and publishes the run.
 
     An interrupt (Ctrl-C) or an error of the target while it trains ends the training,
@@ -38,6 +42,9 @@ def run(options: RunOptions, console: Console | None = None) -> Outcome:
     Args:
         options: what to do.
         console: where the live view is shown; `None` for nowhere.
+
+    Returns:
+        `None` in all but the first of several processes, which writes.
 
     Raises:
         TargetError: the target cannot be loaded.
@@ -73,11 +80,13 @@ class _Run:
         self.options = options
         self.target = target
 
-    def execute(self, console: Console | None) -> Outcome:
+    def execute(self, console: Console | None) -> Outcome | None:
         """Trains, stores and publishes."""
-        options = self.options
+        options, writes = self.options, compat.is_first_process()
+        console = console if writes else None
         path = options.out or new_directory(options.preset or options.target)
-        store.require_new(path)
+        if writes:
+            store.require_new(path)
         if console is not None:
             console.print("making data and parameters ready …")
         init_key, data_key = keys(options.seed)
@@ -98,20 +107,27 @@ class _Run:
             watched=options.watched,
             steps_planned=planned,
         )
-        writer = store.create(path, header)
+        writer = store.create(path, header) if writes else store.Nowhere(path)
         for note in notes:
             writer.note(note)
         with _view(console, path.name, planned, options.every) as show:
             trainer = Trainer(program, show=_recorder(writer, show), note=writer.note)
             course = itertools.chain([itertools.chain([stack], stacks)], course)
             status = self._train(trainer, writer, state, course)
-        if trainer.failure is not None:
+        if trainer.failure is not None and not compat.is_alone():
+            writer.note(
+                f"Step {trainer.failure.step} made a NaN or Inf; it is not replayed, "
+                "as its arrays are spread over several processes."
+            )
+        elif trainer.failure is not None and isinstance(writer, store.Writer):
             if console is not None:
                 console.print(f"replaying step {trainer.failure.step} …")
             examine(trainer.failure, program.step, writer, path / "failure")
         writer.close(status)
         if writer.lost:
             warnings.warn(writer.lost, stacklevel=2)
+        if not writes:
+            return None
         # Imported late: until the first step, people wait.
         from nndiag.session.publishing import publish
 
@@ -120,7 +136,7 @@ class _Run:
     def _train(
         self,
         trainer: Trainer,
-        writer: store.Writer,
+        writer: Writing,
         state: Any,
         course: Iterator[Iterator[Any]],
     ) -> Status:
@@ -149,7 +165,7 @@ class _Run:
             return "failed"
         return "finished"
 
-    def _evaluate(self, writer: store.Writer, step: int, state: Any) -> None:
+    def _evaluate(self, writer: Writing, step: int, state: Any) -> None:
         evaluate = getattr(self.target, "evaluate", None)
         if evaluate is not None:
             values = {name: scalar(value) for name, value in evaluate(state).items()}
@@ -191,7 +207,7 @@ def _view(
 
 
 def _recorder(
-    writer: store.Writer, show: Callable[[StepRecord], None]
+    writer: Writing, show: Callable[[StepRecord], None]
 ) -> Callable[[StepRecord], None]:
     """Stores and shows each record; a fault of the view ends the view only."""
     failed = False

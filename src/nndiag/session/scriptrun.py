@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nndiag import store
+from nndiag.jaxprs import compat
 from nndiag.records import Status
 from nndiag.session.course import Course
 from nndiag.session.describing import describe
@@ -115,6 +116,11 @@ class _Watching:
             interrupted = isinstance(ending.error, KeyboardInterrupt)
             status = "interrupted" if interrupted else "failed"
         closed = self.observer.close(status)
+        if not compat.is_first_process() or any(
+            fun.course is not None and fun.course.elsewhere
+            for fun in self.observer.trained
+        ):
+            return ScriptOutcome(ending.code, (), ())
         seen = self.observer.seen or [
             f"{self.script.name} took no gradient with jax.grad or jax.value_and_grad "
             "while it ran, so there was nothing to watch."

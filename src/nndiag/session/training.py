@@ -24,6 +24,9 @@ from nndiag.session.wording import name_and_text
 _IN_FLIGHT = 2
 """Dispatches that the device has before it; the host waits for older ones only."""
 
+_TOGETHER = 10
+"""Steps in a stretch where several processes must dispatch the same program."""
+
 _STRETCH_SECONDS = 0.25
 """Steps are dispatched in stretches of about this duration."""
 
@@ -122,7 +125,9 @@ class Trainer:
         stretch = self._dispatch(state, data, index, steps)
         self._pending.append(Pending(self.step, steps, state, data, index, stretch))
         while self._pending and (
-            len(self._pending) > _IN_FLIGHT or _is_ready(self._pending[0])
+            len(self._pending) > _IN_FLIGHT
+            # Several processes must meet a NaN at the same step: none looks earlier.
+            or (compat.is_alone() and _is_ready(self._pending[0]))
         ):
             self._read(self._pending.popleft())
         return stretch
@@ -193,6 +198,9 @@ class Trainer:
         """Sizes the next stretches by the rate seen last, in steps per second."""
         if compat.debug_nans_is_on():
             return  # One step at a time, so that the failing one is known.
+        if not compat.is_alone():
+            self._stretch = _TOGETHER
+            return
         self._stretch = int(min(max(rate * _STRETCH_SECONDS, 1), LONGEST))
 
     def _keep_nan_check_alive(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax._src import sharding_impls as _shardings
+from jax._src import named_sharding as _shardings
 from jax._src import source_info_util as _source_info
 
 Equation = Any

@@ -3,41 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from nndiag.jaxprs import compat
 from nndiag.jaxprs.bodies import Path, bodies
 from nndiag.jaxprs.primitives import WRAPPINGS
 from nndiag.probes.examples.axes import axis_after
-from nndiag.probes.examples.norms import can_be_added
+from nndiag.probes.examples.notes import NO_AXIS, notes
 from nndiag.probes.examples.uses import Use, use_of
-from nndiag.probes.examples.weights import Weight, image, whole
+from nndiag.probes.examples.values import CONSTANT, Value, joined, sliced
+from nndiag.probes.examples.weights import image, whole
 
 _SUMS = {"add", "add_any", "sub"}
 _MOST_SIZES = 4
 _MOST_PASSES = 8
-
-
-class Value(NamedTuple):
-    """What is known of a value of the loss.
-
-    Attributes:
-        axis: its example axis, `None` if it has none.
-        data: whether it depends on the examples.
-        leaves: the parameters it was made of without data.
-        trained: whether the gradient flows through it.
-        weight: the parameter that it holds, as far as that is so.
-    """
-
-    axis: int | None = None
-    data: bool = False
-    leaves: frozenset[int] = frozenset()
-    trained: bool = False
-    weight: Weight | None = None
-
-
-_CONSTANT = Value()
 
 
 class Found(NamedTuple):
@@ -70,11 +50,7 @@ def find(jaxpr: Any, names: Sequence[str]) -> Found:
     passes = [_pass_over(body, len(names), size) for size in sizes]
     best = max(passes, key=lambda one: len(one.uses), default=None)
     if best is None or not best.uses:
-        note = (
-            "nndiag found no axis of examples that the parameters meet, so it measures "
-            "no gradient norms of single examples"
-        )
-        return Found({}, 0, (note,))
+        return Found({}, 0, (NO_AXIS,))
     return best.found(names)
 
 
@@ -109,16 +85,16 @@ class _Pass:
         for variable in jaxpr.constvars:
             shape = variable.aval.shape
             ours = bool(shape) and shape[0] == self.size
-            known[variable] = Value(axis=0, data=True) if ours else _CONSTANT
+            known[variable] = Value(axis=0, data=True) if ours else CONSTANT
         for index, equation in enumerate(jaxpr.eqns):
             operands = [
-                _CONSTANT if compat.is_literal(atom) else known[atom]
+                CONSTANT if compat.is_literal(atom) else known[atom]
                 for atom in equation.invars
             ]
             outputs = self._through(equation, operands, (path, index), depth)
             known.update(zip(equation.outvars, outputs, strict=True))
         return [
-            _CONSTANT if compat.is_literal(atom) else known[atom]
+            CONSTANT if compat.is_literal(atom) else known[atom]
             for atom in jaxpr.outvars
         ]
 
@@ -137,39 +113,11 @@ class _Pass:
             path, index = place
             uses.setdefault(path, {})[index] = use, read
             every.setdefault(weight.leaf, []).append(use)
-        return Found(uses, self.size, tuple(self._notes(names, every)))
-
-    def _notes(
-        self, names: Sequence[str], every: dict[int, list[Use]]
-    ) -> Iterator[str]:
-        lost: dict[str, set[str]] = {}
+        lost: dict[str, set[int]] = {}
         for operation, leaves in self.unreadable.values():
-            for leaf in leaves:
-                lost.setdefault(operation, set()).add(names[leaf])
-        if lost:
-            parts = [
-                f"{_some(sorted(leaves))} in {operation}"
-                for operation, leaves in sorted(lost.items())
-            ]
-            yield (
-                "the gradient norms of single examples that nndiag measures leave out "
-                + "; ".join(parts)
-            )
-        doubtful = [
-            names[leaf]
-            for leaf, uses in every.items()
-            if len(uses) > 1 and not can_be_added(uses)
-        ]
-        if doubtful:
-            yield (
-                "in the gradient norms of single examples nndiag takes the uses of "
-                f"{_some(doubtful)} as if they were different parameters"
-            )
-        if self.mixing:
-            yield (
-                "the loss mixes examples (as batch normalisation does): of each one, "
-                "nndiag measures the part of the gradient that flows through its row"
-            )
+            lost.setdefault(operation, set()).update(leaves)
+        told = notes(names, every, lost, mixing=bool(self.mixing))
+        return Found(uses, self.size, tuple(told))
 
     def _through(
         self,
@@ -192,7 +140,7 @@ class _Pass:
                 )
                 for body in entered
             ]
-            return [_joined(*values) for values in zip(*branches, strict=True)]
+            return [joined(*values) for values in zip(*branches, strict=True)]
         if name in WRAPPINGS and WRAPPINGS[name] in equation.params:
             inner = compat.open_jaxpr(equation.params[WRAPPINGS[name]])
             return self.walk(inner, operands, (*place[0], place[1], 0), None)
@@ -289,16 +237,16 @@ class _Pass:
         deeper = None if depth is None else depth + 1
         end = constants + carried
         fixed, carry = operands[:constants], operands[constants:end]
-        slices = [_sliced(value, depth) for value in operands[end:]]
+        slices = [sliced(value, depth) for value in operands[end:]]
         outputs: list[Value] = []
         for _ in range(_MOST_PASSES):
             outputs = self.walk(inner, [*fixed, *carry, *slices], path, deeper)
-            joined = [
-                _joined(*pair) for pair in zip(carry, outputs[:carried], strict=True)
+            after = [
+                joined(*pair) for pair in zip(carry, outputs[:carried], strict=True)
             ]
-            if joined == carry:
+            if after == carry:
                 break
-            carry = joined
+            carry = after
         stacked = [
             value._replace(
                 axis=None if value.axis is None else value.axis + 1, weight=None
@@ -306,32 +254,3 @@ class _Pass:
             for value in outputs[carried:]
         ]
         return [*carry, *stacked]
-
-
-def _sliced(value: Value, depth: int | None) -> Value:
-    weight = value.weight
-    if weight is not None:
-        weight = None if depth is None else weight.slice(depth)
-    axis = value.axis - 1 if value.axis else None
-    return value._replace(axis=axis, weight=weight)
-
-
-def _joined(*values: Value) -> Value:
-    """What is known of a value that is one of these."""
-    first = values[0]
-    if all(value == first for value in values):
-        return first
-    axes = {value.axis for value in values if value.data}
-    weights = {value.weight for value in values}
-    return Value(
-        axis=axes.pop() if len(axes) == 1 else None,
-        data=any(value.data for value in values),
-        leaves=frozenset[int]().union(*(value.leaves for value in values)),
-        trained=any(value.trained for value in values),
-        weight=weights.pop() if len(weights) == 1 else None,
-    )
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from nndiag.probes.structures.graph import Value
-from nndiag.probes.structures.patterns import CAST, SHAPE, orders, through, unscaled
+from nndiag.probes.structures.patterns import SHAPE, orders, through, unscaled
 
 
 class Dropout(NamedTuple):

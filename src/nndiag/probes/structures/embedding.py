@@ -17,9 +17,10 @@ def find(values: Sequence[Value]) -> Iterator[int]:
             continue
         table, indices = value.operands[:2]
         leaf = through(table, CAST).leaf
-        if leaf >= 0 and not indices.fact.weight and _takes_rows(value, table):
-            if jnp.issubdtype(indices.aval.dtype, jnp.integer):
-                yield leaf
+        data = jnp.issubdtype(indices.aval.dtype, jnp.integer)
+        data = data and not indices.fact.weight
+        if leaf >= 0 and data and _takes_rows(value, table):
+            yield leaf
 
 
 def _takes_rows(value: Value, table: Value) -> bool:

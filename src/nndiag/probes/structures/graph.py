@@ -166,6 +166,7 @@ class _Graph:
         if equation.primitive.name == "remat2":
             plain = equation.params["jaxpr"]
         results: list[Value] | None = None
+        location = around
         if entered or plain is not None:
             location = locate(equation, around.scope)
             if not location.file:

@@ -61,7 +61,9 @@ def _function(spread: _Spread) -> str:
     rank = len(spread.source.shape)
     if not spread.centred:
         return "rms_norm"
-    return "batch_norm" if 0 in spread.axes and len(spread.axes) < rank else "layer_norm"
+    return (
+        "batch_norm" if 0 in spread.axes and len(spread.axes) < rank else "layer_norm"
+    )
 
 
 def _quotients(value: Value) -> Iterator[tuple[Value, Value]]:

@@ -179,6 +179,21 @@ def test_of_weights_that_every_time_step_uses() -> None:
     assert_exact(rnn, params, normal(5, BATCH, 9, 3), normal(6, BATCH, 2))
 
 
+def test_of_sequences_with_time_first() -> None:
+    params = {
+        "w": normal(1, 3, 4), "u": normal(2, 4, 4), "b": normal(3, 4),
+        "out": normal(4, 4, 2),
+    }  # fmt: skip
+    x, y = normal(5, BATCH, 9, 3), normal(6, BATCH, 2)
+
+    def time_first(p, x, y):
+        return rnn(p, jnp.moveaxis(x, 0, 1), y)
+
+    found, told = read(time_first, params, jnp.moveaxis(x, 1, 0), y)
+    assert told == []
+    np.testing.assert_allclose(found, parts(rnn, params, x, y), rtol=1e-4)
+
+
 def test_of_a_layer_that_is_used_twice() -> None:
     def loss(p, x):
         return jnp.square(jnp.tanh(x @ p["w"].T) @ (p["w"] * 2)).mean()

@@ -258,7 +258,7 @@ def test_parameters_handed_back_unchanged_have_a_zero_update():
 
 
 def test_a_fault_of_nndiag_leaves_the_output_and_warns(monkeypatch):
-    def broken(*args):
+    def broken(*args, **options):
         raise RuntimeError("a broken probe")
 
     monkeypatch.setattr("nndiag.probes.statistics.describe_value", broken)

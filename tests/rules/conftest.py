@@ -248,6 +248,14 @@ def table(
     )
 
 
+def apart(run: Run, spread: float) -> Run:
+    """The updates of the first weights differ so much from device to device."""
+    site = run.of_kind("parameter")[0]
+    series = np.full(run.recorded.shape, spread)
+    readings = {**run.readings, ("update", "spread", site): series}
+    return dataclasses.replace(run, readings=readings)
+
+
 def _patients() -> dict[str, tuple[Run, Run]]:
     ramp = np.linspace(0, 1, 30)
     rising = math.log(10) * (1 + np.arange(300) / 100)
@@ -286,6 +294,7 @@ def _patients() -> dict[str, tuple[Run, Run]]:
         ),
         "ND206": (build(update=0.3), build(update=zero_start)),
         "ND210": (table(build(), trained=100), table(build(), trained=600)),
+        "ND211": (apart(build(), 0.4), apart(build(), 1e-6)),
         "ND301": (build(loss=8.0), build(loss=2.6)),
         "ND303": (build(loss=rising), build(loss=converged)),
         "ND401": (

@@ -20,6 +20,7 @@ from nndiag.probes.entering import Result, rule_for
 from nndiag.probes.examples import of_gradient, parts_of
 from nndiag.probes.harvest import Harvest, Key
 from nndiag.probes.histograms import log2_histogram
+from nndiag.probes.later import finish
 from nndiag.probes.level import Level
 from nndiag.probes.replication import Replication, survey_replication
 from nndiag.probes.selection import Selection
@@ -129,25 +130,25 @@ class Collector:
         elif mark.site.kind == "operation":
             stats = statistics.describe_operation(mark, value, *riders)
             if level.overflow and stats is not None:
-                harvest.put(mark.role, key, stats)
+                self._put(harvest, mark.role, key, stats)
         elif mark.site.kind in ("attention", "dropout", "residual"):
             if level.saturation:
                 stats = describe_structure(mark, value, *riders)
-                harvest.put(mark.role, key, stats)
+                self._put(harvest, mark.role, key, stats)
         elif mark.role == "value":
             if level.saturation or level.overflow:
                 apart = self.shards is not None
                 stats = statistics.describe_value(
                     mark, level, value, *riders, apart=apart
                 )
-                harvest.put("value", key, stats)
+                self._put(harvest, "value", key, stats)
         elif mark.role == "parameter":
             if level.updates:
                 stats = statistics.describe_parameter(mark, value)
-                harvest.put("parameter", key, stats)
+                self._put(harvest, "parameter", key, stats)
         elif mark.role in ("cotangent", "gradient"):
             stats = statistics.describe_derivative(mark, level, value)
-            harvest.put(mark.role, key, stats)
+            self._put(harvest, mark.role, key, stats)
             if mark.role == "gradient":
                 if level.examples and len(mark.batched) == 1:
                     use, parts = of_gradient(mark, value, len(harvest.examples))
@@ -158,6 +159,10 @@ class Collector:
                 if (level.updates or self.shards is not None) and not mark.batched:
                     harvest.gradients[key] = value
 
+    def _put(self, harvest: Harvest, role: str, key: Key, stats: Any) -> None:
+        """Adds a reading; of a shard, one that is finished."""
+        harvest.put(role, key, stats if self.shards is None else finish(stats))
+
     def _read_split(self, mark: Mark, operands: list[Any], harvest: Harvest) -> None:
         """Reads arrays whose type says how they are split; what is read is whole."""
 
@@ -165,7 +170,7 @@ class Collector:
             own = Harvest.empty()
             self._read(mark, list(values), own)
             own.gradients.clear()
-            return own
+            return finish(own)
 
         harvest.take(compat.gathered(read, operands))
         if mark.role == "gradient" and not mark.batched and self.level.updates:
@@ -213,6 +218,8 @@ class Collector:
                 counts = log2_histogram(change, len(key[1].axes))
                 stats = stats._replace(histogram=counts)
             if claim is not None:
-                stats = with_spread(stats, claim, before[position], after[output])
+                stats = with_spread(
+                    finish(stats), claim, before[position], after[output]
+                )
             harvest.put("update", key, stats)
             harvest.finite.append(statistics.is_finite(stats))

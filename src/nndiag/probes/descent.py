@@ -17,6 +17,7 @@ from jax.core import Tracer
 
 from nndiag.jaxprs import compat
 from nndiag.probes.harvest import Key
+from nndiag.probes.later import Later
 from nndiag.records import TensorStats
 
 
@@ -176,8 +177,22 @@ def describe_step(scale: Any, gradient_norm: Any) -> TensorStats:
 
     Args:
         scale: s.
-        gradient_norm: ‖g‖.
+        gradient_norm: ‖g‖, perhaps not finished yet.
     """
-    size = jnp.abs(scale) * gradient_norm
-    cosine = jnp.where(size > 0, -jnp.sign(scale), 0.0)
-    return TensorStats(norm=size, cosine=jnp.asarray(cosine, size.dtype))
+    if isinstance(gradient_norm, Later):
+        (square,) = gradient_norm.operands
+    else:
+        square = jnp.square(gradient_norm)
+    scale = jnp.asarray(scale, square.dtype)
+    operands = scale, square
+    return TensorStats(
+        norm=Later(operands, _length), cosine=Later(operands, _direction)
+    )
+
+
+def _length(scale: Any, square: Any) -> Any:
+    return jnp.abs(scale) * jnp.sqrt(square)
+
+
+def _direction(scale: Any, square: Any) -> Any:
+    return jnp.where(_length(scale, square) > 0, -jnp.sign(scale), 0.0)

@@ -18,6 +18,8 @@ from nndiag.jaxprs import compat
 from nndiag.jaxprs.marks import has_marks
 from nndiag.probes.descent import Flow, out_of_jit
 from nndiag.probes.harvest import Harvest, Key, all_finite
+from nndiag.probes.later import finish
+from nndiag.probes.packing import pack
 from nndiag.probes.sharding import enter_shard_map, sum_gradients
 
 if TYPE_CHECKING:
@@ -88,10 +90,13 @@ def _enter_scan(collector: Collector, equation: Any, operands: list[Any]) -> Res
             sum_gradients(collector, collector.shards, harvest)
         harvest.gradients.clear()
         origins.update({k: i for k, i in flow.origins.items() if i < constants})
-        return outputs[:carried], (outputs[carried:], harvest)
+        # One row of numbers for each iteration: many would cost a copy for each.
+        finite = all_finite(harvest).astype(jnp.float32)
+        rest = harvest._replace(stats={}, finite=[finite])
+        return outputs[:carried], (outputs[carried:], finish(rest), pack(harvest.stats))
 
     with compat.source(equation):
-        carry, (stacked, harvest) = jax.lax.scan(
+        carry, (stacked, rest, packed) = jax.lax.scan(
             step,
             operands[constants : constants + carried],
             operands[constants + carried :],
@@ -99,6 +104,7 @@ def _enter_scan(collector: Collector, equation: Any, operands: list[Any]) -> Res
             reverse=equation.params["reverse"],
             unroll=equation.params["unroll"],
         )
+        harvest = rest._replace(stats=packed.unpacked)
     return [*carry, *stacked], harvest, Flow.nothing()._replace(origins=origins)
 
 
@@ -112,7 +118,7 @@ def _enter_cond(collector: Collector, equation: Any, operands: list[Any]) -> Res
                 compat.open_jaxpr(branch), compat.constants(branch), inputs
             )
             _forget_gradients(collector, harvest)
-            return outputs, harvest
+            return outputs, finish(harvest)
 
         return call
 
@@ -154,7 +160,7 @@ def _enter_while(collector: Collector, equation: Any, operands: list[Any]) -> Re
         pairs = {fixed + i: i for i in range(len(values))}
         collector.read_updates(harvest, flow, pairs, inputs, outputs)
         _forget_gradients(collector, harvest)
-        return outputs, harvest._replace(finite=[all_finite(harvest)])
+        return outputs, finish(harvest._replace(finite=[all_finite(harvest)]))
 
     def goes_on(state: tuple[list[Any], Harvest]) -> Any:
         known = compat.open_jaxpr(condition), compat.constants(condition)

@@ -12,6 +12,7 @@ PARAMETRISED = {"dot_general", "conv_general_dilated", "ragged_dot", "gather"}
 _AFFINE = {
     "add", "add_any", "sub", "mul", "reshape", "transpose", "broadcast_in_dim",
     "convert_element_type", "copy", "pvary", "squeeze", "expand_dims", "neg",
+    "psum", "psum_invariant",
 }  # fmt: skip
 
 

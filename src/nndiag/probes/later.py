@@ -7,10 +7,11 @@ a small network. So they are put off, and done for all places at once.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,43 @@ class Later:
     function: Callable[..., Any] = field(metadata={"static": True})
 
 
+class Entry(NamedTuple):
+    """Where the result for one leaf stands in a vector of results.
+
+    Attributes:
+        leaf: number of the leaf.
+        start: where it begins.
+        shape: its shape.
+    """
+
+    leaf: int
+    start: int
+    shape: tuple[int, ...]
+
+
+def is_later(leaf: Any) -> bool:
+    """Whether a leaf is put off; such are leaves, though they hold arrays."""
+    return isinstance(leaf, Later)
+
+
+def do_together(leaves: Sequence[Any]) -> Iterator[tuple[Any, list[Entry]]]:
+    """All that was put off among the leaves, as one vector for each function."""
+    groups: dict[Any, list[tuple[int, list[Any]]]] = defaultdict(list)
+    for number, leaf in enumerate(leaves):
+        if is_later(leaf):
+            operands = jnp.broadcast_arrays(*leaf.operands)
+            groups[leaf.function, operands[0].dtype].append((number, operands))
+    for (function, _), members in groups.items():
+        entries: list[Entry] = []
+        start = 0
+        for number, (first, *_) in members:
+            entries.append(Entry(number, start, first.shape))
+            start += first.size
+        columns = zip(*(operands for _, operands in members), strict=True)
+        vectors = [jnp.concatenate(list(map(jnp.ravel, column))) for column in columns]
+        yield function(*vectors), entries
+
+
 def finish(tree: Any) -> Any:
     """The tree, with results in place of all that was put off.
 
@@ -38,24 +76,9 @@ def finish(tree: Any) -> Any:
         >>> float(finish(norms)["a"])
         2.0
     """
-    leaves, structure = jax.tree.flatten(tree, is_leaf=_is_later)
-    groups: dict[Any, list[int]] = defaultdict(list)
-    for number, leaf in enumerate(leaves):
-        if _is_later(leaf):
-            operands = jnp.broadcast_arrays(*leaf.operands)
-            leaves[number] = Later(tuple(operands), leaf.function)
-            groups[leaf.function, operands[0].dtype].append(number)
-    for (function, _), numbers in groups.items():
-        operands = zip(*(leaves[number].operands for number in numbers), strict=True)
-        flat = [jnp.concatenate([jnp.ravel(one) for one in same]) for same in operands]
-        results, start = function(*flat), 0
-        for number in numbers:
-            shape = leaves[number].operands[0].shape
-            end = start + leaves[number].operands[0].size
-            leaves[number] = results[start:end].reshape(shape)
-            start = end
+    leaves, structure = jax.tree.flatten(tree, is_leaf=is_later)
+    for results, entries in do_together(leaves):
+        for number, start, shape in entries:
+            part = results[start : start + math.prod(shape)]
+            leaves[number] = part.reshape(shape)
     return structure.unflatten(leaves)
-
-
-def _is_later(leaf: Any) -> bool:
-    return isinstance(leaf, Later)

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from nndiag.probes.later import Entry, do_together, is_later
 from nndiag.records import Readings
 
 
@@ -20,18 +21,12 @@ class Layout:
     Attributes:
         structure: the pytree that they are the leaves of.
         shapes: the shape of each leaf.
+        starts: where each leaf begins.
     """
 
     structure: Any
     shapes: tuple[tuple[int, ...], ...]
-
-    @functools.cached_property
-    def starts(self) -> tuple[int, ...]:
-        """Where each leaf begins, and where the last one ends."""
-        starts = [0]
-        for shape in self.shapes:
-            starts.append(starts[-1] + math.prod(shape))
-        return tuple(starts)
+    starts: tuple[int, ...]
 
     @functools.cached_property
     def leaves(self) -> Readings:
@@ -42,8 +37,9 @@ class Layout:
         """A part of the readings in an array, whose leading axes become theirs."""
 
         def entry(leaf: int) -> Any:
-            part = numbers[..., self.starts[leaf] : self.starts[leaf + 1]]
-            return part.reshape((*numbers.shape[:-1], *self.shapes[leaf]))
+            start, shape = self.starts[leaf], self.shapes[leaf]
+            part = numbers[..., start : start + math.prod(shape)]
+            return part.reshape((*numbers.shape[:-1], *shape))
 
         return jax.tree.map(entry, leaves)
 
@@ -84,11 +80,31 @@ class PackedReadings:
         return f"<readings at {len(places)} places>"
 
 
-def pack(readings: Readings) -> PackedReadings:
-    """The readings of one step as one array; traceable."""
-    leaves, structure = jax.tree.flatten(readings)
-    shapes = tuple(jnp.shape(leaf) for leaf in leaves)
-    wide = any(jnp.result_type(leaf).itemsize > 4 for leaf in leaves)
-    dtype = jnp.float64 if wide and jax.config.jax_enable_x64 else jnp.float32  # type: ignore[attr-defined]
-    numbers = jnp.concatenate([jnp.ravel(leaf).astype(dtype) for leaf in leaves])
-    return PackedReadings(numbers, Layout(structure, shapes))
+def pack(readings: Any) -> PackedReadings:
+    """The readings of one step, or a part of them, as one array; traceable.
+
+    Those that were put off (see `nndiag.probes.later`) are finished here, and stay
+    side by side: to take them apart and put them in order would cost a kernel for each.
+    """
+    leaves, structure = jax.tree.flatten(readings, is_leaf=is_later)
+    parts: list[Any] = []
+    entries: list[Entry] = []
+    end = 0
+    for number, leaf in enumerate(leaves):
+        if not is_later(leaf):
+            parts.append(jnp.ravel(leaf))
+            entries.append(Entry(number, end, jnp.shape(leaf)))
+            end += parts[-1].size
+    for results, members in do_together(leaves):
+        parts.append(results)
+        entries += [one._replace(start=end + one.start) for one in members]
+        end += results.size
+    entries.sort()
+    if not parts:
+        parts.append(jnp.zeros(0))
+    wide = any(part.dtype.itemsize > 4 for part in parts)
+    dtype = jnp.result_type(jnp.float64 if wide else jnp.float32)
+    numbers = jnp.concatenate([part.astype(dtype) for part in parts])
+    shapes = tuple(entry.shape for entry in entries)
+    starts = tuple(entry.start for entry in entries)
+    return PackedReadings(numbers, Layout(structure, shapes, starts))

@@ -87,9 +87,8 @@ class Replication:
 
     def of(self, role: str, key: Key) -> Differing:
         """How the value differs that a mark of this role and place points at."""
-        call, site = key
         precise = self._marks.get((role, key))
-        return precise or self._marks.get((role, site), Differing())
+        return precise or self._marks.get((role, key[1]), Differing())
 
     def loss(self, call: int) -> Axes:
         """The axes along which the differentiated scalar of a call differs."""

@@ -26,6 +26,7 @@ from nndiag.jaxprs.marks import Mark
 from nndiag.probes import statistics
 from nndiag.probes.descent import Descent, Flow
 from nndiag.probes.harvest import Harvest, Key
+from nndiag.probes.later import finish
 from nndiag.probes.replication import SUMS, Axes, named_axes
 from nndiag.probes.uniting import Union, relative_range, unite
 from nndiag.records import TensorStats
@@ -150,7 +151,7 @@ def sum_gradients(
         if missing:
             gradient = jax.lax.psum(gradient, tuple(sorted(missing)))
         mark = shards.marks[key]
-        whole = statistics.describe_derivative(mark, collector.level, gradient)
+        whole = finish(statistics.describe_derivative(mark, collector.level, gradient))
         read.stats["gradient"][key] = whole._replace(spread=stats.norm)
         read.gradients[key] = gradient
         shards.summed[key] = done | missing
@@ -206,7 +207,7 @@ def _unpacked(packed: Any, shapes: Sequence[Any], rank: int) -> list[Any]:
 
 
 class Claim(NamedTuple):
-    """That the updates of a parameter are alike on all devices, which JAX left unchecked.
+    """That the updates of a parameter are alike on all devices, unchecked by JAX.
 
     Attributes:
         equation: the `shard_map` that makes them.
@@ -258,13 +259,13 @@ def with_spread(
     spec = PartitionSpec(*(tuple(names) or None for names in split))
 
     def measure(old: Any, new: Any) -> Any:
-        size = statistics.norm(statistics.difference(old, new))
+        size = finish(statistics.root(statistics.difference(old, new)))
         own = tuple(sorted(_mapped(split)))
         if own:  # the shards of one copy
             size = jnp.sqrt(jax.lax.psum(jnp.square(size), own))
         return size.reshape([1] * len(plan.names))
 
-    # Each device measures what it really has: JAX takes its word that all have the same.
+    # Each device measures what it has: JAX believes that all have the same.
     apart = PartitionSpec(*plan.names)
     mapped = compat.remap(equation, measure, apart, in_specs=(spec, spec))
     with equation.ctx.manager:

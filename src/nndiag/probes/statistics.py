@@ -11,6 +11,7 @@ import numpy as np
 from nndiag.jaxprs.marks import Mark
 from nndiag.probes.activations import ACTIVATIONS
 from nndiag.probes.histograms import log2_histogram
+from nndiag.probes.later import Later
 from nndiag.probes.level import Level
 from nndiag.probes.peaks import peak
 from nndiag.records import WORD, TensorStats, stride_of
@@ -38,36 +39,38 @@ def describe_value(
     # Moments are taken about one element: exact where the mean is far from zero.
     pivot = value[(0,) * value.ndim]
     shifted = value - pivot
-    first, second = shifted.mean(), jnp.square(shifted).mean()
-    mean, variance = pivot + first, jnp.maximum(second - first * first, 0)
+    moments = shifted.sum(), jnp.square(shifted).sum(), value.size
     stats = TensorStats(
-        mean=mean,
-        std=jnp.sqrt(variance),
-        norm=jnp.sqrt(value.size * (variance + mean * mean)),
+        mean=Later((pivot, *moments), _mean),
+        std=Later((pivot, *moments), _std),
+        norm=Later((pivot, *moments), _norm),
         largest=_largest(value),
     )
     if mark.site.kind in ("input", "normalisation"):
         return stats
     batch = tuple(a for a in range(value.ndim) if a != mark.units(value.ndim))
-    zeros = _count(value == 0, batch).sum() / value.size
-    stats = stats._replace(zero=zeros, sample=_sample(value))
+    zeros = _count(value == 0, batch).sum()
+    zero = Later((zeros, value.size), jnp.divide)
+    stats = stats._replace(zero=zero, sample=_sample(value))
     activation = ACTIVATIONS.get(mark.site.function)
     if activation is None:
         return stats
     rows = _count(activation.saturated(value, wide(riders[0])), batch)  # (units,)
-    saturated = rows.sum() / value.size
+    saturated = rows.sum(), value.size
     whole = value.size // rows.size
     units = (rows == whole).astype(jnp.float32)
-    units = units if apart else units.mean()
+    if not apart:
+        units = Later((units.sum(), units.size), jnp.divide)
     each = None
     if level.units and not mark.batched:
         each = jnp.stack([value.mean(batch), rows / whole])
     if activation.derivative is None:
-        slope = activation.peak * (1 - saturated)
+        slope = Later((*saturated, activation.peak), _level_slope)
     else:
-        slope = activation.derivative(value, wide(riders[0])).mean()
+        slopes = activation.derivative(value, wide(riders[0])).sum()
+        slope = Later((slopes, value.size), jnp.divide)
     return stats._replace(
-        saturated=saturated,
+        saturated=Later(saturated, jnp.divide),
         slope=slope,
         dead_units=units if activation.flat_at_zero else None,
         saturated_units=units,
@@ -112,7 +115,7 @@ def describe_derivative(mark: Mark, level: Level, value: Any) -> TensorStats:
     exact = mark.role == "cotangent" or _overflows_early(mark)
     largest = _largest(value, axes) if wanted and exact else None
     rows = _rows(value) if mark.detail and level.gradients else None
-    stats = TensorStats(norm=norm(value, axes), largest=largest, rows=rows)
+    stats = TensorStats(norm=root(value, axes), largest=largest, rows=rows)
     if level.histograms and mark.role == "gradient":
         counts = log2_histogram(value, len(mark.site.axes))
         return stats._replace(histogram=counts)
@@ -132,7 +135,7 @@ def describe_parameter(mark: Mark, value: Any) -> TensorStats:
     value = wide(value)
     axes = mark.inner(value.ndim)
     largest = _largest(value, axes) if _overflows_early(mark) else None
-    return TensorStats(norm=norm(value, axes), largest=largest)
+    return TensorStats(norm=root(value, axes), largest=largest)
 
 
 def _overflows_early(mark: Mark) -> bool:
@@ -159,13 +162,13 @@ def describe_update(
     """
     update = wide(after) - wide(before)
     axes = tuple(range(layers, update.ndim))
-    size = norm(update, axes)
+    size = root(update, axes)
     if gradient is None:
         return TensorStats(norm=size)
-    gradient = wide(gradient)
-    scale = size * norm(gradient, axes)
-    cosine = -(update * gradient).sum(axes) / jnp.where(scale > 0, scale, 1)
-    return TensorStats(norm=size, cosine=jnp.where(scale > 0, cosine, 0.0))
+    other: Any = wide(gradient)
+    inner = (update * other).sum(axes)
+    squares = jnp.square(update).sum(axes), jnp.square(other).sum(axes)
+    return TensorStats(norm=size, cosine=Later((inner, *squares), _cosine))
 
 
 def difference(before: Any, after: Any) -> Any:
@@ -175,12 +178,40 @@ def difference(before: Any, after: Any) -> Any:
 
 def is_finite(stats: TensorStats) -> Any:
     """Whether an array is finite, by its norm."""
-    return jnp.isfinite(jnp.asarray(stats.norm))
+    size: Any = stats.norm
+    parts = size.operands if isinstance(size, Later) else (size,)
+    return jnp.stack([jnp.isfinite(part).all() for part in parts]).all()
 
 
-def norm(value: Any, axes: tuple[int, ...] | None = None) -> Any:
+def root(value: Any, axes: tuple[int, ...] | None = None) -> Later:
     """Euclidean norm √Σx², over all axes or these."""
-    return jnp.sqrt(jnp.square(value).sum(axes))
+    return Later((jnp.square(value).sum(axes),), jnp.sqrt)
+
+
+def _mean(pivot: Any, first: Any, second: Any, size: Any) -> Any:
+    return pivot + first / size
+
+
+def _variance(first: Any, second: Any, size: Any) -> Any:
+    return jnp.maximum(second / size - jnp.square(first / size), 0)
+
+
+def _std(pivot: Any, first: Any, second: Any, size: Any) -> Any:
+    return jnp.sqrt(_variance(first, second, size))
+
+
+def _norm(pivot: Any, first: Any, second: Any, size: Any) -> Any:
+    mean = pivot + first / size
+    return jnp.sqrt(size * (_variance(first, second, size) + mean * mean))
+
+
+def _level_slope(saturated: Any, size: Any, peak: Any) -> Any:
+    return peak * (1 - saturated / size)
+
+
+def _cosine(inner: Any, update: Any, gradient: Any) -> Any:
+    scale = jnp.sqrt(update) * jnp.sqrt(gradient)
+    return jnp.where(scale > 0, -inner / jnp.where(scale > 0, scale, 1), 0.0)
 
 
 def _largest(value: Any, axes: tuple[int, ...] | None = None) -> Any:

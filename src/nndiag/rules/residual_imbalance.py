@@ -94,7 +94,7 @@ def _finding(
                 quantity="norm of the branch over that of its stream, median",
                 value=value,
                 threshold=bound,
-                source="measured on healthy transformers: 0.18 to 35",
+                source="measured on one healthy transformer: 0.18 to 35",
             ),
         ),
         cause="The last layer of the branch, its gate or its scale is 0 or nearly so."

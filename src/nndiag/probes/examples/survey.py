@@ -37,8 +37,9 @@ class Found(NamedTuple):
 def find(jaxpr: Any, names: Sequence[str]) -> Found:
     """Where the parameters of a loss meet the examples of its batch.
 
-    The examples lie along the leading axis of arrays that the loss reads. Of several
-    lengths of such axes the one counts that reaches most of the parameters' uses.
+    The examples lie along the leading axis of arrays that the loss reads, or along
+    the next, with time first. Of several lengths of leading axes the one counts that
+    reaches most of the parameters' uses.
 
     Args:
         jaxpr: closed jaxpr of the loss as a function of its differentiated leaves.
@@ -83,9 +84,9 @@ class _Pass:
         """Follows values through a jaxpr; `depth` is `None` where no mark may stand."""
         known: dict[Any, Value] = dict(zip(jaxpr.invars, values, strict=True))
         for variable in jaxpr.constvars:
-            shape = variable.aval.shape
-            ours = bool(shape) and shape[0] == self.size
-            known[variable] = Value(axis=0, data=True) if ours else CONSTANT
+            # Sequences may have time first.
+            axes = [a for a, n in enumerate(variable.aval.shape[:2]) if n == self.size]
+            known[variable] = Value(axis=axes[0], data=True) if axes else CONSTANT
         for index, equation in enumerate(jaxpr.eqns):
             operands = [
                 CONSTANT if compat.is_literal(atom) else known[atom]

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from nndiag.jaxprs.marks import Mark
-from nndiag.probes.statistics import norm, wide
+from nndiag.probes.later import Later
+from nndiag.probes.statistics import wide
 from nndiag.records import TensorStats
 
 QUERIES = 256
@@ -48,8 +49,9 @@ def describe_structure(mark: Mark, value: Any, *riders: Any) -> TensorStats:
         case "dropout":
             return _dropout(mark, value)
         case _:
-            branch, stream = norm(wide(value)), norm(wide(riders[0]))
-            return TensorStats(norm=branch, ratio=branch / stream)
+            squares = [jnp.square(wide(one)).sum() for one in (value, riders[0])]
+            size = Later((squares[0],), jnp.sqrt)
+            return TensorStats(norm=size, ratio=Later(tuple(squares), _ratio))
 
 
 def _attention(mark: Mark, weights: Any, logits: Any) -> TensorStats:
@@ -66,10 +68,25 @@ def _attention(mark: Mark, weights: Any, logits: Any) -> TensorStats:
     some = wide(_spaced(weights, rest, QUERIES))
     nats = -jnp.where(some > 0, some * jnp.log(some), 0).sum(keys, keepdims=True)
     count = weights.shape[keys]
-    entropy = jnp.clip(nats.mean(rest) / math.log(count), 0, 1)
-    largest = jnp.maximum(wide(logits.max(keys, keepdims=True)).max(rest), MASKED)
+    most = math.log(count) * nats.size / math.prod(nats.shape[head] for head in heads)
+    largest = wide(logits.max(keys, keepdims=True)).max(rest)
     shape = (-1,) if heads else ()
-    return TensorStats(entropy=entropy.reshape(shape), largest=largest.reshape(shape))
+    return TensorStats(
+        entropy=Later((nats.sum(rest).reshape(shape), most), _share),
+        largest=Later((largest.reshape(shape),), _unmasked),
+    )
+
+
+def _ratio(branch: Any, stream: Any) -> Any:
+    return jnp.sqrt(branch) / jnp.sqrt(stream)
+
+
+def _share(part: Any, whole: Any) -> Any:
+    return jnp.clip(part / whole, 0, 1)
+
+
+def _unmasked(largest: Any) -> Any:
+    return jnp.maximum(largest, MASKED)
 
 
 def _dropout(mark: Mark, mask: Any) -> TensorStats:

@@ -168,8 +168,8 @@ LOGIT_LARGE = 50.0
 """Largest attention logit: what is a hundredth below it has a weight of e^−0.5, what is
 at 0 has none in float32.
 
-Dehghani et al. 2023 saw logits of 50,000 where training diverged; sound ones stay in
-the tens (arXiv:2302.05442)."""
+Dehghani et al. 2023 saw logits grow without bound where training diverged
+(arXiv:2302.05442)."""
 
 BRANCH_SMALL = 1e-4
 """Norm of a residual branch over that of its stream, as a ratio: it adds nothing.

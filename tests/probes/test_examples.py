@@ -13,6 +13,8 @@ import pytest
 from nndiag.probes import watch
 from nndiag.probes.level import level_of
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 BATCH = 6
 
 

@@ -1,11 +1,13 @@
 """Law one: a watched run yields bit-identical parameters, on real networks and data."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import mnist_model
-from nndiag.probes import level_of
+from nndiag.probes import level_of, watch
 from nndiag.session.program import Program
 from nndiag.session.training import Trainer
 
@@ -44,6 +46,51 @@ def test_500_watched_steps_leave_every_bit_as_it_was(preset, every):
     assert sum(r.readings is not None for r in records) == STEPS // every
     assert not same_bits(start, bare)
     assert same_bits(watched, bare)
+
+
+def pieces(p, x):
+    """Layers whose weights are slices of one array."""
+    for number in range(3):
+        x = jnp.tanh(x @ p["w"][number])
+    return x @ p["out"]
+
+
+def normalised(p, x):
+    """A block with attention to itself, a normalisation and a residual branch."""
+    h = jax.nn.standardize(x @ p["w"][0])
+    weights = jax.nn.softmax(h @ h.T)
+    return (h + jax.nn.gelu(weights @ h @ p["w"][1])) @ p["out"]
+
+
+@pytest.mark.parametrize("network", [pieces, normalised])
+@pytest.mark.parametrize("level", ["standard", "full"])
+@pytest.mark.filterwarnings("ignore:.*nndiag")
+def test_50_steps_of_adam_leave_every_bit_as_it_was(network, level):
+    keys = jax.random.split(jax.random.key(0), 3)
+    x, labels = jax.random.normal(keys[0], (32, 16)), jnp.arange(32) % 4
+    params = {
+        "w": 0.3 * jax.random.normal(keys[1], (3, 16, 16)),
+        "out": 0.3 * jax.random.normal(keys[2], (16, 4)),
+    }
+    adam = optax.adam(1e-2)
+
+    def step(state, batch):
+        def loss(p):
+            x, labels = batch
+            chances = jax.nn.log_softmax(network(p, x))
+            return -jnp.take_along_axis(chances, labels[:, None], 1).mean()
+
+        params, moments = state
+        value, gradient = jax.value_and_grad(loss)(params)
+        updates, moments = adam.update(gradient, moments)
+        return (optax.apply_updates(params, updates), moments), value
+
+    bare, watched = jax.jit(step), jax.jit(watch(step, level=level))
+    ours = theirs = params, adam.init(params)
+    for _ in range(50):
+        theirs, _ = bare(theirs, (x, labels))
+        (ours, _), _ = watched(ours, (x, labels))
+    assert same_bits(ours, theirs)
 
 
 def same_bits(a, b):

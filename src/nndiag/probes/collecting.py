@@ -66,6 +66,7 @@ class Collector:
         harvest = Harvest.empty()
         origins: dict[Key, int] = {}
         descent = Descent()
+        makers: dict[Any, Any] = {}
         inputs = {variable: i for i, variable in enumerate(jaxpr.invars)}
         known.update(zip(jaxpr.constvars, constants, strict=True))
         known.update(zip(jaxpr.invars, values, strict=True))
@@ -91,6 +92,8 @@ class Collector:
                 if mark.role == "gradient" and not mark.batched:
                     step = Scaled((mark.call, mark.site), 1.0)
                     descent.scaled[output] = step
+                    if _is_pieced(atom, makers):
+                        harvest.gradients.pop(step.key, None)
             elif rule is not None:
                 outputs, inner, flow = rule(self, equation, operands)
                 fresh = harvest.add(inner)
@@ -109,6 +112,7 @@ class Collector:
                     self.shards.unstack(jaxpr, equation, inputs)
                     self.shards.follow(equation, outputs, descent, harvest)
             known.update(zip(equation.outvars, outputs, strict=True))
+            makers.update(dict.fromkeys(equation.outvars, equation))
         outputs = [a.val if compat.is_literal(a) else known[a] for a in jaxpr.outvars]
         return outputs, harvest, descent.leave(jaxpr, origins)
 
@@ -223,3 +227,16 @@ class Collector:
                 )
             harvest.put("update", key, stats)
             harvest.finite.append(statistics.is_finite(stats))
+
+
+def _is_pieced(atom: Any, makers: dict[Any, Any]) -> bool:
+    """Whether a gradient is put together of padded pieces, as by `w[0]`, `w[1]`, ….
+
+    XLA makes such a sum within the update that it goes into. To multiply it by the
+    update, too, it would be made apart, and the update rounded in another way.
+    """
+    maker = None if compat.is_literal(atom) else makers.get(atom)
+    if maker is None or maker.primitive.name not in ("add_any", "pad"):
+        return False
+    pieces = maker.invars if maker.primitive.name == "add_any" else ()
+    return not pieces or any(_is_pieced(piece, makers) for piece in pieces)

@@ -1,0 +1,14 @@
+"""Compiling is most of what these tests would do."""
+
+from collections.abc import Iterator
+
+import jax
+import pytest
+
+
+@pytest.fixture(scope="module")
+def unoptimised() -> Iterator[None]:
+    """Programs as JAX wrote them: XLA leaves out what takes it long."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

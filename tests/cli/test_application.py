@@ -54,7 +54,7 @@ def test_version(nndiag: Command) -> None:
         (["run", "--set", "=3"], "--set is '=3'; write key=value"),
         (["report"], "RUN"),
         (["explain"], "CODE"),
-        (["explain", "ND999"], "ND201"),
+        (["explain", "ND999"], "ND109"),
         (["explain", "dead_unit"], "Did you mean ND102"),
         (["list", "nowhere"], "there is no folder nowhere"),
     ],

@@ -256,3 +256,58 @@ def test_a_watched_scan_trains_the_same_bits() -> None:
     (seen, _), _ = jax.jit(nndiag.watch(step))(p, X)
     for ours, theirs in zip(jax.tree.leaves(seen), jax.tree.leaves(bare), strict=True):
         assert (np.asarray(ours) == np.asarray(theirs)).all()
+
+
+def test_layers_that_run_last_to_first_stand_in_that_order() -> None:
+    def backwards(p, x):
+        x, _ = jax.lax.scan(
+            lambda x, layer: (block(x, layer), None), x, p["blocks"], reverse=True
+        )
+        return jnp.square(x @ p["out"]).mean()
+
+    ours = read(step_of(backwards), params(LAYERS), X)
+    activations = [site for site in ours.value if site.kind == "activation"]
+    in_order = sorted(activations, key=lambda site: site.order)
+    numbers = [str(site)[len("blocks[")] for site in in_order]
+    assert numbers == [str(number) for number in reversed(range(LAYERS))]
+    weights = [site for site in ours.parameter if str(site).endswith("weight")]
+    first = min(weights, key=lambda site: site.order)
+    assert str(first) == f"blocks[{LAYERS - 1}]/weight"
+    assert max(ours.parameter, key=lambda site: site.order) == "out"
+
+
+@pytest.mark.parametrize("turned", [lambda w: w[::-1], lambda w: w[jnp.array([1, 0])]])
+def test_weights_in_another_order_are_not_numbered_by_it(turned) -> None:
+    def loss(p, x):
+        blocks = jax.tree.map(turned, p["blocks"])
+        x, _ = jax.lax.scan(lambda x, layer: (block(x, layer), None), x, blocks)
+        return jnp.square(x @ p["out"]).mean()
+
+    ours = read(step_of(loss), params(2), X)
+    assert {"blocks/weight", "blocks/bias", "out"} == set(ours.gradient)
+
+
+def test_a_scan_over_no_layers_is_no_place() -> None:
+    p = {**params(LAYERS), "empty": {"weight": jnp.ones((0, WIDTH, WIDTH))}}
+
+    def loss(p, x):
+        body = lambda x, layer: (jnp.tanh(x @ layer["weight"]), None)  # noqa: E731
+        x, _ = jax.lax.scan(body, x, p["empty"])
+        return scanned(p, x)
+
+    ours = read(step_of(loss), p, X)
+    assert not [site for site in ours.value if "empty" in site or "[*]" in site]
+
+
+@pytest.mark.parametrize("members", [2, LAYERS])
+def test_an_ensemble_of_scanned_layers_has_no_updates_by_layer(members) -> None:
+    p = jax.tree.map(lambda w: jnp.stack([w] * members), params(LAYERS))
+
+    def step(p, x):
+        gradient = jax.vmap(jax.grad(scanned), (0, None))(p, x)
+        return jax.tree.map(lambda w, g: w - 0.1 * g, p, gradient)
+
+    ours = read(step, p, X)
+    assert set(ours.update) == {"out"}
+    norm = np.linalg.norm(np.asarray(p["blocks"]["weight"][:, 3], np.float64))
+    assert ours.parameter["blocks[3]/weight"].norm == pytest.approx(norm, rel=1e-5)

@@ -9,8 +9,6 @@ import nndiag
 from nndiag.errors import SettingError
 from nndiag.probes import watch
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
-
 
 def step(params, x):
     def loss(p):

@@ -297,6 +297,26 @@ def test_layers_inside_a_custom_rule_are_said_not_to_be_seen():
         jax.jit(watch(step))(jnp.ones(2), jnp.ones((3, 2)))
 
 
+def test_the_gate_of_experts_is_not_what_the_loss_reads():
+    def step(p, x):
+        def loss(p):
+            gate = jax.nn.softmax(x @ p["router"])
+            mixed = jnp.einsum("be,ehk,bh->bk", gate, p["experts"], x)
+            return jnp.square(jnp.tanh(mixed) @ p["out"] - 1).mean()
+
+        return descend(loss, p)
+
+    keys = jax.random.split(jax.random.key(0), 4)
+    p = {
+        "router": jax.random.normal(keys[0], (6, 3)),
+        "experts": jax.random.normal(keys[1], (3, 6, 5)),
+        "out": jax.random.normal(keys[2], (5, 2)),
+    }
+    _, readings = jax.jit(watch(step))(p, jax.random.normal(keys[3], (8, 6)))
+    assert "logits" not in readings.value
+    assert "tanh" in readings.value
+
+
 def test_an_activation_after_a_layer_with_its_own_rule_is_seen():
     @jax.custom_vjp
     def dense(w, x):

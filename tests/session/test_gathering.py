@@ -91,3 +91,14 @@ def test_float64_is_kept() -> None:
         step = watch(jax.grad(lambda w: jnp.square(w - 1 / 3).sum()))
         _, readings = jax.jit(step)(jnp.ones(1, jnp.float64))
         assert float(readings.gradient["parameter"].norm) == 2 * (1 - 1 / 3)
+
+
+def test_programs_of_equal_names_keep_what_their_places_are() -> None:
+    def step(w, x):
+        return jax.grad(lambda w: jnp.tanh(x @ w).sum())(w)
+
+    for dtype in (jnp.float32, jnp.bfloat16, jnp.float32):
+        _, readings = jax.jit(watch(step))(jnp.ones(2, dtype), jnp.ones((3, 2), dtype))
+        found = plain(readings)
+        assert found is not None
+        assert {site.dtype for site in found.gradient} == {jnp.dtype(dtype).name}

@@ -62,7 +62,12 @@ def normalised(p, x):
     return (h + jax.nn.gelu(weights @ h @ p["w"][1])) @ p["out"]
 
 
-@pytest.mark.parametrize("network", [pieces, normalised])
+def critic(p, x):
+    """One number for each example, made of one column, as of a regression."""
+    return pieces(p, x) @ p["head"] * jnp.ones(4)
+
+
+@pytest.mark.parametrize("network", [pieces, normalised, critic])
 @pytest.mark.parametrize("level", ["standard", "full"])
 @pytest.mark.filterwarnings("ignore:.*nndiag")
 def test_50_steps_of_adam_leave_every_bit_as_it_was(network, level):
@@ -71,6 +76,7 @@ def test_50_steps_of_adam_leave_every_bit_as_it_was(network, level):
     params = {
         "w": 0.3 * jax.random.normal(keys[1], (3, 16, 16)),
         "out": 0.3 * jax.random.normal(keys[2], (16, 4)),
+        "head": 0.3 * jax.random.normal(keys[2], (4, 1)),
     }
     adam = optax.adam(1e-2)
 

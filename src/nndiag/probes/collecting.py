@@ -35,6 +35,7 @@ class Collector:
         level: what to measure.
         selection: the places that are measured.
         missed: names of the primitives whose marks were lost.
+        members: parameters that `jax.vmap` maps over, as those of an ensemble.
         recomputes: whether what is evaluated was evaluated, and read, before.
         shards: the `shard_map` whose body is evaluated, if one is.
         claims: the parameters that should be alike on all devices (see
@@ -45,6 +46,7 @@ class Collector:
         self.level, self._program = level, program
         self.selection = Selection(level.include, level.exclude)
         self.missed: set[str] = set()
+        self.members: set[Key] = set()
         self.recomputes = False
         self.shards: Shards | None = None
         self.claims: dict[Key, Claim] = {}
@@ -88,7 +90,11 @@ class Collector:
                     inputs[output] = inputs[atom]
                     if mark.role == "parameter":
                         key = mark.call, mark.site
-                        origins.setdefault(key, inputs[atom])
+                        if mark.batched:
+                            self.members.add(key)
+                        # The axes of members and of layers could not be told apart.
+                        if not (mark.batched and mark.site.axes):
+                            origins.setdefault(key, inputs[atom])
                 if mark.role == "gradient" and not mark.batched:
                     step = Scaled((mark.call, mark.site), 1.0)
                     descent.scaled[output] = step
@@ -154,7 +160,8 @@ class Collector:
             stats = statistics.describe_derivative(mark, level, value)
             self._put(harvest, mark.role, key, stats)
             if mark.role == "gradient":
-                if level.examples and len(mark.batched) == 1:
+                each = len(mark.batched) == 1 and key not in self.members
+                if level.examples and each:
                     use, parts = of_gradient(mark, value, len(harvest.examples))
                     harvest.examples[mark.call, use] = parts
                 harvest.finite.append(statistics.is_finite(stats))
@@ -214,7 +221,7 @@ class Collector:
                 stats = statistics.describe_update(
                     before[position],
                     after[output],
-                    harvest.gradients.get(key),
+                    _apart(harvest.gradients.get(key)),
                     layers=len(key[1].axes) + stacked,
                 )
             if self.level.histograms:
@@ -227,6 +234,14 @@ class Collector:
                 )
             harvest.put("update", key, stats)
             harvest.finite.append(statistics.is_finite(stats))
+
+
+def _apart(gradient: Any) -> Any:
+    """The gradient, if reading it leaves the update as it is.
+
+    That of a matrix of one column XLA makes within the update (see `_is_pieced`).
+    """
+    return None if gradient is None or 1 in gradient.shape else gradient
 
 
 def _is_pieced(atom: Any, makers: dict[Any, Any]) -> bool:

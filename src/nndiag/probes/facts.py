@@ -16,6 +16,9 @@ _AFFINE = {
 }  # fmt: skip
 
 
+_MOVING = {"rev", "gather", "sort", "concatenate", "transpose", "scatter"}
+
+
 class Fact(NamedTuple):
     """What is known of one value of the differentiated function.
 
@@ -23,6 +26,7 @@ class Fact(NamedTuple):
         trained: the gradient flows through it.
         weight: it depends on parameters and constants only, not on data.
         leaves: the parameters it was made from, while it is a weight.
+        moved: its elements stand in another order than those of the parameters.
         affine: it is the output of a layer before any nonlinearity.
         fresh: no layer has seen it yet: it comes from the input.
         reduced: it is a statistic of a signal (a variance), not a signal.
@@ -33,6 +37,7 @@ class Fact(NamedTuple):
     trained: bool = False
     weight: bool = False
     leaves: frozenset[int] = frozenset()
+    moved: bool = False
     affine: bool = False
     fresh: bool = True
     reduced: bool = False
@@ -67,7 +72,8 @@ def combine(equation: Any, operands: list[Fact]) -> Fact:
         trained = False
     if all(f.weight for f in operands):
         leaves = frozenset[int]().union(*(f.leaves for f in operands))
-        return Fact(trained=trained, weight=True, leaves=leaves)
+        moved = any(f.moved for f in operands) or equation.primitive.name in _MOVING
+        return Fact(trained=trained, weight=True, leaves=leaves, moved=moved)
     if is_layer(equation, operands):
         return Fact(
             trained=trained, affine=True, fresh=False, unit_axis=_unit_axis(equation)

@@ -20,18 +20,26 @@ class Loop:
         length: number of its iterations.
         layers: whether it scans over trained weights: each iteration is a layer then.
         prefix: what the names of these weights have in common, as a path.
+        reverse: whether the last layer is the first to run.
         span: how far the survey's order advances in one iteration, once it is known.
     """
 
     length: int
     layers: bool
     prefix: str = ""
+    reverse: bool = False
     span: int = 0
 
     @property
     def axis(self) -> Axis:
         """The axis that readings from inside have for it."""
-        return Axis(self.length if self.layers else 0, self.span)
+        span = -self.span if self.reverse else self.span
+        return Axis(self.length if self.layers else 0, span)
+
+    @property
+    def shift(self) -> int:
+        """How much later than the survey met it the layer 0 runs."""
+        return self.span * (self.length - 1) if self.layers and self.reverse else 0
 
 
 class Surroundings(NamedTuple):
@@ -50,42 +58,44 @@ class Surroundings(NamedTuple):
         """The axes that readings from inside have."""
         return tuple(loop.axis for loop in self.loops)
 
+    @property
+    def shift(self) -> int:
+        """How much later in the program the layers 0 run than the survey met them."""
+        return sum(loop.shift for loop in self.loops)
+
 
 def scanned_leaves(
     equation: Any, operands: Sequence[Fact]
 ) -> dict[int, tuple[int, ...] | None]:
     """The trained leaves that a scan slices, and the shape of what it slices.
 
-    The shape is `None` of what was made of several leaves.
+    The shape is `None` of what was made of several leaves, or put in another order.
     """
     first = sum(compat.scan_split(equation))
     found: dict[int, tuple[int, ...] | None] = {}
     for atom, fact in zip(equation.invars[first:], operands[first:], strict=True):
         if fact.weight and fact.trained:
-            shape = atom.aval.shape if len(fact.leaves) == 1 else None
+            known = len(fact.leaves) == 1 and not fact.moved
+            shape = atom.aval.shape if known else None
             found |= dict.fromkeys(fact.leaves, shape)
     return found
 
 
 def enter(
-    length: int, leaves: Sequence[str], others: Sequence[str], around: Surroundings
+    equation: Any, leaves: Sequence[str], others: Sequence[str], around: Surroundings
 ) -> Surroundings:
     """The surroundings within the body of a scan.
 
     Args:
-        length: number of its iterations.
+        equation: the scan.
         leaves: names of the trained leaves that it scans over.
         others: names of all other leaves.
         around: where the scan stands, with its own scope.
-
-    Example:
-        >>> leaves, others = ["blocks/mlp/w", "blocks/mlp/b"], ["embed"]
-        >>> enter(8, leaves, others, Surroundings()).scope
-        'blocks[*]'
     """
+    length, reverse = equation.params["length"], equation.params["reverse"]
     if not leaves:
         return Surroundings(around.scope, (*around.loops, Loop(length, False)))
-    loop = Loop(length, True, _stem(around.scope, leaves, others))
+    loop = Loop(length, True, _stem(around.scope, leaves, others), reverse)
     outer = next((x for x in reversed(around.loops) if x.layers), None)
     prefix = loop.prefix
     if outer is not None and _begins(prefix, outer.prefix):

@@ -208,7 +208,7 @@ def _parameter_sites(
                 indexed(name, loops),
                 kind="parameter",
                 scope=use.location.scope,
-                order=use.order,
+                order=use.order + sum(loop.shift for loop in loops),
                 dtype=str(jnp.result_type(leaf)),
                 shape=tuple(np.shape(leaf))[len(loops) :],
                 file=use.location.file,

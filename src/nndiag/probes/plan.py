@@ -105,7 +105,8 @@ class Plan:
         """The survey's number of an equation, or of the call that it stands in."""
         while place not in self.visits:
             place = place[:-2]
-        return self.visits[place].order
+        around = self.around.get(place[:-1])
+        return self.visits[place].order + (0 if around is None else around.shift)
 
     def axes(self, place: Path) -> tuple[Axis, ...]:
         """Of readings at an equation: those of the innermost body that was surveyed."""

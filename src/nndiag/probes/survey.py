@@ -87,7 +87,9 @@ class _Survey:
                         activated, equation, known, outputs[0], location, path
                     )
                 ]
-            self._note_softmax(equation, known, maxima, location, path)
+            if self._note_softmax(equation, known, maxima, location, path):
+                (fact,) = outputs
+                outputs = [fact._replace(reached=fact.reached | {self.order})]
             known.update(zip(equation.outvars, outputs, strict=True))
         return [CONSTANT if compat.is_literal(a) else known[a] for a in jaxpr.outvars]
 
@@ -146,12 +148,14 @@ class _Survey:
         around = Surroundings(location.scope, outer.loops)
         if equation.primitive.name != "scan":
             return self.walk(body, facts, around, path)
+        if equation.params["length"] == 0:
+            return [combine(equation, facts)] * len(body.outvars)
         scanned = loops.scanned_leaves(equation, facts)
         names: list[str] = []
         others: list[str] = []
         for leaf, name in enumerate(self.leaves):
             (names if leaf in scanned else others).append(name)
-        around = loops.enter(equation.params["length"], names, others, around)
+        around = loops.enter(equation, names, others, around)
         loop = around.loops[-1]
         for leaf, shape in scanned.items():
             known = self.seen.layers.get(leaf, ())
@@ -233,7 +237,7 @@ class _Survey:
         maxima: set[Any],
         location: Location,
         path: Path,
-    ) -> None:
+    ) -> bool:
         """Remembers the last `x` of an `exp(x - max x)` that the gradient reaches."""
         name = equation.primitive.name
         atoms = [a for a in equation.invars if not compat.is_literal(a)]
@@ -241,10 +245,12 @@ class _Survey:
         if name == "reduce_max" or (derived and name not in {"sub", "exp"}):
             maxima.update(equation.outvars)
         if name != "sub" or len(atoms) != 2 or derived != atoms[1:]:
-            return
+            return False
         logits = atoms[0]
-        if len(logits.aval.shape) >= 1 and known[logits].trained:
-            self.seen.softmax = Place(path, logits, self.order, location)
+        if len(logits.aval.shape) < 1 or not known[logits].trained:
+            return False
+        self.seen.softmax = Place(path, logits, self.order, location)
+        return True
 
 
 def _is_float(atom: Any) -> bool:

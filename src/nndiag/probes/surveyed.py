@@ -97,7 +97,8 @@ class Surveyed:
                 candidate.variable,
                 Planned(mark, (candidate.activated.root,)),
             )
-        if self.softmax is not None:
+        # What a layer reads, as of the gates of experts, is not what the loss reads.
+        if self.softmax is not None and self.softmax.order not in self.feeding:
             site = self._site(_numbered("logits", used), "logits", self.softmax)
             planned = Planned(Mark("value", site, call))
             _add(plan, self.softmax.path, self.softmax.variable, planned)
@@ -109,7 +110,7 @@ class Surveyed:
             kind=kind,
             scope=place.location.scope,
             function=function,
-            order=place.order,
+            order=place.order + self.around[place.path].shift,
             dtype=str(place.variable.aval.dtype),
             shape=tuple(place.variable.aval.shape),
             file=place.location.file,

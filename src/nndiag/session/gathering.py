@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any, NamedTuple
 
@@ -53,7 +52,7 @@ class _Plan:
     """Where the numbers of one layout go."""
 
     def __init__(self, layout: Layout) -> None:
-        self._layout = layout
+        self.layout = layout
         self._entries: list[_Entry] = []
         self._odd: list[tuple[int, Site, TensorStats]] = []
         tree = layout.leaves
@@ -103,7 +102,7 @@ class _Plan:
         lengths = tuple(axis.length for axis in site.axes)
         if 0 in lengths:
             return None
-        layout, count = self._layout, math.prod(lengths)
+        layout, count = self.layout, math.prod(lengths)
         for name, leaf in zip(TensorStats._fields, leaves, strict=True):
             own = OWN_AXES.get(name, 0)
             if leaf is not None and (
@@ -125,13 +124,24 @@ class _Plan:
         return found
 
     def _slice(self, leaf: int, number: int, axes: int) -> tuple[int, int, Any]:
-        shape = self._layout.shapes[leaf][axes:]
-        start = self._layout.starts[leaf] + number * math.prod(shape)
+        shape = self.layout.shapes[leaf][axes:]
+        start = self.layout.starts[leaf] + number * math.prod(shape)
         return start, start + math.prod(shape), shape
 
     def _part(self, numbers: Any, leaf: Any) -> Any:
-        return self._layout.unpack(numbers, leaf)
+        return self.layout.unpack(numbers, leaf)
 
 
 _NONE: tuple[None, ...] = (None,) * len(ARRAYS)
-_plan = functools.lru_cache(maxsize=64)(_Plan)
+_MOST_PLANS = 64
+_plans: dict[int, _Plan] = {}
+
+
+def _plan(layout: Layout) -> _Plan:
+    """The plan for this very layout: equal ones may be of sites of other types."""
+    plan = _plans.get(id(layout))
+    if plan is None or plan.layout is not layout:
+        if len(_plans) >= _MOST_PLANS:
+            _plans.clear()
+        plan = _plans[id(layout)] = _Plan(layout)
+    return plan

@@ -170,10 +170,10 @@ def test_a_fault_at_a_later_shape_ends_the_watching_only(monkeypatch, tmp_path):
 
     plain = statistics.describe_value
 
-    def broken_for_small(mark, level, value, *riders):
+    def broken_for_small(mark, level, value, *riders, **options):
         if value.shape[0] == 3:
             raise RuntimeError("a broken probe")
-        return plain(mark, level, value, *riders)
+        return plain(mark, level, value, *riders, **options)
 
     monkeypatch.setattr(statistics, "describe_value", broken_for_small)
     sizes = (8, 8, 3, 8)

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import jax
 import pytest
 
+collect_ignore = ["sharded_programs.py"]  # needs eight devices: run by test_sharding.py
+
 
 @pytest.fixture(scope="module")
 def unoptimised() -> Iterator[None]:

@@ -184,7 +184,9 @@ class Run(Shown):
             if owner is not None:
                 owned[owner].append(parameter)
             else:
-                loose.setdefault(parameter.scope or "output", []).append(parameter)
+                early = any(a.order > parameter.order for a in activations[-1:])
+                own = str(parameter) if early else "output"
+                loose.setdefault(parameter.scope or own, []).append(parameter)
         layers = [
             (site.order, Layer(site.scope or str(site), site, tuple(parameters)))
             for site, parameters in owned.items()

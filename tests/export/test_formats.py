@@ -108,7 +108,7 @@ def test_each_row_says_where(exported: Any) -> None:
     assert sites == {
         "": ("", "", "", 0),
         "hidden/sigmoid": ("activation", "hidden", "m.py", 7),
-        "w": ("parameter", "output", HOSTILE, 3),  # the layer of the rest
+        "w": ("parameter", "w", HOSTILE, 3),  # of no layer, and before the last one
         HOSTILE: ("tap", "", "", 0),
     }
 

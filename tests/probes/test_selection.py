@@ -8,6 +8,7 @@ import pytest
 import nndiag
 from nndiag.errors import SettingError
 from nndiag.probes import watch
+from nndiag.records import ROLES
 
 
 def step(params, x):
@@ -33,7 +34,7 @@ def places(**options):
     bare = jax.jit(step)(PARAMS, X)[0]
     for ours, theirs in zip(jax.tree.leaves(after), jax.tree.leaves(bare), strict=True):
         assert np.array_equal(ours, theirs)
-    return {str(site) for by_site in readings.unpacked[2:7] for site in by_site}
+    return {str(site) for role in ROLES for site in getattr(readings, role)}
 
 
 SECOND = {"second/w", "second/b", "second/tanh"}

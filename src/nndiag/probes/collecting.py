@@ -26,6 +26,7 @@ from nndiag.probes.replication import Replication, survey_replication
 from nndiag.probes.selection import Selection
 from nndiag.probes.sharding import Claim, Shards, with_spread
 from nndiag.probes.structures.measuring import describe_structure
+from nndiag.records import Site
 
 
 class Collector:
@@ -36,6 +37,7 @@ class Collector:
         selection: the places that are measured.
         missed: names of the primitives whose marks were lost.
         members: parameters that `jax.vmap` maps over, as those of an ensemble.
+        fused: parameters whose gradients are made within their updates.
         recomputes: whether what is evaluated was evaluated, and read, before.
         shards: the `shard_map` whose body is evaluated, if one is.
         claims: the parameters that should be alike on all devices (see
@@ -47,6 +49,7 @@ class Collector:
         self.selection = Selection(level.include, level.exclude)
         self.missed: set[str] = set()
         self.members: set[Key] = set()
+        self.fused: set[Site] = set()
         self.recomputes = False
         self.shards: Shards | None = None
         self.claims: dict[Key, Claim] = {}
@@ -98,8 +101,8 @@ class Collector:
                 if mark.role == "gradient" and not mark.batched:
                     step = Scaled((mark.call, mark.site), 1.0)
                     descent.scaled[output] = step
-                    if _is_pieced(atom, makers):
-                        harvest.gradients.pop(step.key, None)
+                    if _is_fused(atom, makers):
+                        self.fused.add(mark.site)
             elif rule is not None:
                 outputs, inner, flow = rule(self, equation, operands)
                 fresh = harvest.add(inner)
@@ -218,10 +221,11 @@ class Collector:
                 gradient = harvest.stats["gradient"][key]
                 stats = describe_step(step.scale, gradient.norm)
             else:
+                gradient = harvest.gradients.get(key)
                 stats = statistics.describe_update(
                     before[position],
                     after[output],
-                    _apart(harvest.gradients.get(key)),
+                    None if key[1] in self.fused else gradient,
                     layers=len(key[1].axes) + stacked,
                 )
             if self.level.histograms:
@@ -236,20 +240,17 @@ class Collector:
             harvest.finite.append(statistics.is_finite(stats))
 
 
-def _apart(gradient: Any) -> Any:
-    """The gradient, if reading it leaves the update as it is.
+def _is_fused(atom: Any, makers: dict[Any, Any]) -> bool:
+    """Whether XLA makes a gradient within the update that it goes into.
 
-    That of a matrix of one column XLA makes within the update (see `_is_pieced`).
+    So it does with that of a matrix of one column, and with a sum of padded pieces, as
+    by `w[0]`, `w[1]`, …. To multiply it by the update, too, it would be made apart, and
+    the update rounded in another way.
     """
-    return None if gradient is None or 1 in gradient.shape else gradient
+    return 1 in atom.aval.shape or _is_pieced(atom, makers)
 
 
 def _is_pieced(atom: Any, makers: dict[Any, Any]) -> bool:
-    """Whether a gradient is put together of padded pieces, as by `w[0]`, `w[1]`, ….
-
-    XLA makes such a sum within the update that it goes into. To multiply it by the
-    update, too, it would be made apart, and the update rounded in another way.
-    """
     maker = None if compat.is_literal(atom) else makers.get(atom)
     if maker is None or maker.primitive.name not in ("add_any", "pad"):
         return False

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from nndiag.jaxprs.marks import next_call
 from nndiag.probes.examples.norms import Parts, norms
 from nndiag.probes.examples.uses import Use
-from nndiag.records import Readings, Site, TensorStats
+from nndiag.records import ROLES, Readings, Site, TensorStats
 
 Key = tuple[int, Site]
 """A site of one gradient call; two networks in a step may name theirs alike."""
@@ -37,8 +37,7 @@ class Harvest(NamedTuple):
     @staticmethod
     def empty() -> Harvest:
         """Nothing yet."""
-        roles = ("value", "cotangent", "parameter", "gradient", "update")
-        return Harvest({role: {} for role in roles}, {}, [], {}, {})
+        return Harvest({role: {} for role in ROLES}, {}, [], {}, {})
 
     def add(self, other: Harvest) -> dict[int, int]:
         """Takes in what was read inside a body.

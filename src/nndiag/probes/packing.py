@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from nndiag.probes.later import Entry, do_together, is_later
-from nndiag.records import Readings
+from nndiag.records import ROLES, Readings
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ class PackedReadings:
         return value
 
     def __repr__(self) -> str:
-        places = {site for by_site in self.layout.leaves[2:7] for site in by_site}
+        leaves = self.layout.leaves
+        places = {site for role in ROLES for site in getattr(leaves, role)}
         return f"<readings at {len(places)} places>"
 
 

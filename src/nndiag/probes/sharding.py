@@ -27,6 +27,7 @@ from nndiag.probes import statistics
 from nndiag.probes.descent import Descent, Flow
 from nndiag.probes.harvest import Harvest, Key
 from nndiag.probes.later import finish
+from nndiag.probes.packing import Layout, pack
 from nndiag.probes.replication import SUMS, Axes, named_axes
 from nndiag.probes.uniting import Union, relative_range, unite
 from nndiag.records import TensorStats
@@ -93,7 +94,7 @@ def enter_shard_map(collector: Collector, equation: Any, operands: list[Any]) ->
     """Evaluates a `shard_map` with marks in its body."""
     plan = compat.manual(equation)
     shards, outer = Shards(plan), collector.shards
-    left: list[tuple[Any, list[Any], Flow, set[int]]] = []
+    left: list[tuple[Layout, Flow, set[int]]] = []
 
     def call(*values: Any) -> tuple[list[Any], Any, list[dict[Key, Any]]]:
         collector.shards = shards
@@ -107,10 +108,10 @@ def enter_shard_map(collector: Collector, equation: Any, operands: list[Any]) ->
         gradients = _leaving(collector, shards, read, flow.origins, values)
         read.gradients.clear()
         read.examples.clear()
-        leaves, structure = jax.tree.flatten(read)
-        shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in leaves]
-        left[:] = [(structure, shapes, flow, set(read.losses))]
-        return outputs, _packed(leaves, len(plan.names)), gradients
+        packed = pack(read)
+        left[:] = [(packed.layout, flow, set(read.losses))]
+        rows = packed.numbers.reshape(*([1] * len(plan.names)), -1)
+        return outputs, rows, gradients
 
     apart = PartitionSpec(*plan.names)
     specs = equation.params
@@ -120,10 +121,9 @@ def enter_shard_map(collector: Collector, equation: Any, operands: list[Any]) ->
         (list(specs["out_specs"]), apart, list(specs["in_specs"])),
     )
     with compat.source(equation), equation.ctx.manager:
-        outputs, packed, gradients = mapped(*operands)
-        packed = compat.replicate(packed, equation)
-        ((structure, shapes, flow, calls),) = left
-        read = structure.unflatten(_unpacked(packed, shapes, len(plan.names)))
+        outputs, rows, gradients = mapped(*operands)
+        ((layout, flow, calls),) = left
+        read = layout.unpack(compat.replicate(rows, equation), layout.leaves)
         read = unite(read, Union(collector.replication, shards, calls))
     for held in gradients:
         read.gradients.update(held)
@@ -185,25 +185,6 @@ def _leaving(
             continue
         leaving[position][key] = gradient.reshape(value.shape)
     return leaving
-
-
-def _packed(leaves: Sequence[Any], rank: int) -> Any:
-    """Statistics as one vector, with an axis in front for each axis of the mesh."""
-    dtype = jnp.result_type(jnp.float32, *(leaf.dtype for leaf in leaves))
-    flat = [jnp.ravel(leaf).astype(dtype) for leaf in leaves]
-    vector = jnp.concatenate([*flat, jnp.zeros(1, dtype)])
-    return vector.reshape(*([1] * rank), -1)
-
-
-def _unpacked(packed: Any, shapes: Sequence[Any], rank: int) -> list[Any]:
-    leaves: list[Any] = []
-    position = 0
-    for shape in shapes:
-        part = packed[..., position : position + shape.size]
-        part = part.reshape(*packed.shape[:rank], *shape.shape)
-        leaves.append(part.astype(shape.dtype))
-        position += shape.size
-    return leaves
 
 
 class Claim(NamedTuple):

@@ -71,9 +71,8 @@ class _Survey:
                 CONSTANT if compat.is_literal(a) else known[a] for a in equation.invars
             ]
             location = locate(equation, around.scope)
-            if (
-                equation.primitive.name != "scan"
-            ):  # in its body they are seen one by one
+            # What a scan uses is seen one by one in its body.
+            if equation.primitive.name != "scan":
                 self._note_uses(operands, location)
             if is_layer(equation, operands):
                 self._note_layer(equation, operands, location, path)

@@ -29,6 +29,7 @@ from nndiag.records.readings import HIGHEST_POWER as HIGHEST_POWER
 from nndiag.records.readings import HISTOGRAM_BINS as HISTOGRAM_BINS
 from nndiag.records.readings import LOWEST_POWER as LOWEST_POWER
 from nndiag.records.readings import QUANTITIES as QUANTITIES
+from nndiag.records.readings import ROLES as ROLES
 from nndiag.records.readings import Array as Array
 from nndiag.records.readings import Readings as Readings
 from nndiag.records.readings import Role as Role

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from nndiag.records.site import Site
 
@@ -12,6 +12,9 @@ Array = Any
 Role = Literal["value", "cotangent", "parameter", "gradient", "update"]
 """What of a site was measured: its value, the derivative of the loss by it, or,
 for a parameter, its value, its gradient, and the change that the step made to it."""
+
+ROLES: tuple[Role, ...] = get_args(Role)
+"""The roles: the fields of `Readings` that hold statistics by site."""
 
 
 class TensorStats(NamedTuple):

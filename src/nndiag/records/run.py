@@ -179,13 +179,13 @@ class Run(Shown):
         closing = _by_scope(activations)
         owned: dict[Site, list[Site]] = {site: [] for site in activations}
         loose: dict[str, list[Site]] = {}
+        last = max((site.order for site in activations), default=-1)
         for parameter in self.of_kind("parameter"):
             owner = _owner(parameter, closing)
             if owner is not None:
                 owned[owner].append(parameter)
             else:
-                early = any(a.order > parameter.order for a in activations[-1:])
-                own = str(parameter) if early else "output"
+                own = "output" if parameter.order >= last else str(parameter)
                 loose.setdefault(parameter.scope or own, []).append(parameter)
         layers = [
             (site.order, Layer(site.scope or str(site), site, tuple(parameters)))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from nndiag.records import (
     QUANTITIES,
+    ROLES,
     Floats,
     Header,
-    Readings,
     Role,
     Run,
     Site,
@@ -23,7 +22,8 @@ from nndiag.records import (
 def snapshot(record: StepRecord) -> Run:
     """The run that consists of this step alone."""
     readings: dict[tuple[Role, str, Site], Floats] = {}
-    for role, by_site in _roles(record.readings):
+    for role in ROLES if record.readings is not None else ():
+        by_site: dict[Site, TensorStats] = getattr(record.readings, role)
         for site, stats in by_site.items():
             for quantity in QUANTITIES:
                 value = getattr(stats, quantity)
@@ -45,16 +45,4 @@ def snapshot(record: StepRecord) -> Run:
         readings=readings,
         samples={},
         notes=(),
-    )
-
-
-def _roles(readings: Readings | None) -> Sequence[tuple[Role, dict[Site, TensorStats]]]:
-    if readings is None:
-        return ()
-    return (
-        ("value", readings.value),
-        ("cotangent", readings.cotangent),
-        ("parameter", readings.parameter),
-        ("gradient", readings.gradient),
-        ("update", readings.update),
     )

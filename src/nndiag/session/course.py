@@ -86,8 +86,9 @@ class Course:
 
     def note(self, sentence: str) -> None:
         """Keeps what people must know of the run."""
-        if self._open() is not None:
-            self._open().note(sentence)  # type: ignore[union-attr]
+        writer = self._open()
+        if writer is not None:
+            writer.note(sentence)
 
     def close(self, status: Status) -> bool:
         """Stores what is pending; whether there is a run to look at."""

@@ -9,9 +9,22 @@ import jax
 import numpy as np
 
 from nndiag.probes.packing import Layout, PackedReadings
-from nndiag.records import ARRAYS, QUANTITIES, Readings, Site, TensorStats
+from nndiag.records import (
+    ARRAYS,
+    QUANTITIES,
+    ROLES,
+    Readings,
+    Role,
+    Site,
+    TensorStats,
+)
 from nndiag.session.layering import OWN_AXES, by_layer, places
-from nndiag.session.reduction import reduce_loss, reduce_readings, reduce_stats
+from nndiag.session.reduction import (
+    reduce_examples,
+    reduce_loss,
+    reduce_readings,
+    reduce_stats,
+)
 
 
 def plain(readings: Readings | PackedReadings) -> Readings | None:
@@ -38,12 +51,12 @@ class _Entry(NamedTuple):
     """A place whose scalars each stand at one position.
 
     Attributes:
-        role: what of the place was measured, by number.
+        role: what of the place was measured.
         place: a site that stands in no scan over layers.
         arrays: for each array, its start, end and shape; `None` where there is none.
     """
 
-    role: int
+    role: Role
     place: Site
     arrays: tuple[tuple[int, int, tuple[int, ...]] | None, ...]
 
@@ -54,12 +67,12 @@ class _Plan:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self._entries: list[_Entry] = []
-        self._odd: list[tuple[int, Site, TensorStats]] = []
+        self._odd: list[tuple[Role, Site, TensorStats]] = []
         tree = layout.leaves
         self._loss, self._finite, self._examples = tree.loss, tree.finite, tree.examples
         rows: list[list[int]] = []
-        for role, by_site in enumerate(tree[2:7]):
-            for site, leaves in by_site.items():
+        for role in ROLES:
+            for site, leaves in getattr(tree, role).items():
                 found = self._positions(site, leaves)
                 if found is None:
                     self._odd.append((role, site, leaves))
@@ -75,7 +88,7 @@ class _Plan:
         if self._loss is None:
             return None
         finite = float(np.min(self._part(numbers, self._finite)))
-        roles: list[dict[Site, TensorStats]] = [{} for _ in range(5)]
+        roles: dict[Role, dict[Site, TensorStats]] = {role: {} for role in ROLES}
         table = numbers[self._rows].astype(np.float64).astype(object)
         table[self._missing] = None
         for entry, scalars in zip(self._entries, table.tolist(), strict=True):
@@ -92,8 +105,8 @@ class _Plan:
             for place, stats in by_layer(site, self._part(numbers, leaves)):
                 roles[role][place] = reduce_stats(stats, finite == 1.0)
         loss = reduce_loss(self._part(numbers, self._loss))
-        examples = self._part(numbers, self._examples)
-        return Readings(loss, finite, *roles, examples=examples)
+        examples = reduce_examples(self._part(numbers, self._examples))
+        return Readings(loss, finite, **roles, examples=examples)
 
     def _positions(
         self, site: Site, leaves: TensorStats

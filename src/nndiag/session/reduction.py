@@ -8,7 +8,7 @@ import numpy as np
 
 from nndiag.probes.packing import PackedReadings
 from nndiag.probes.statistics import SAMPLE_SIZE
-from nndiag.records import QUANTITIES, Readings, TensorStats
+from nndiag.records import QUANTITIES, ROLES, Readings, TensorStats
 from nndiag.session.layering import by_layer
 
 
@@ -18,12 +18,11 @@ def reduce_readings(readings: Readings | PackedReadings) -> Readings | None:
     What stands in a scan over layers becomes a place for each layer. All other leading
     axes, of a step that scans over microbatches or is under `jax.vmap`, are reduced:
     of the entries, `largest` and `spread` keep the maximum, `norm` the root mean square
-    √(Σx²/k),
-    every other quantity and the loss the mean; `finite` is 1.0 if it is in all of them.
-    A sample keeps its first 256 elements, a row of a table is touched if any entry says
-    so. NaNs in the readings of a finite step stand
-    for branches not taken, and are passed over; those of a step that is not finite
-    count, as does a NaN in the loss.
+    √(Σx²/k), every other quantity and the loss the mean; `finite` is 1.0 if it is in
+    all of them. A sample keeps its first 256 elements, a row of a table is touched if
+    any entry says so. NaNs in the readings of a finite step stand for branches not
+    taken, and are passed over; those of a step that is not finite count, as does a NaN
+    in the loss.
 
     Args:
         readings: floats and NumPy arrays.
@@ -37,23 +36,26 @@ def reduce_readings(readings: Readings | PackedReadings) -> Readings | None:
     if readings.loss is None:
         return None
     finite = float(np.min(readings.finite))
-    sites = (
-        {
+    roles = {
+        role: {
             place: reduce_stats(own, finite == 1.0)
-            for site, stats in by_site.items()
+            for site, stats in getattr(readings, role).items()
             for place, own in by_layer(site, stats)
         }
-        for by_site in readings[2:7]
-    )
-    examples = readings.examples
-    if examples is not None:
-        examples = np.ravel(examples)  # those of microbatches one after the other
-    return Readings(reduce_loss(readings.loss), finite, *sites, examples=examples)
+        for role in ROLES
+    }
+    examples = reduce_examples(readings.examples)
+    return Readings(reduce_loss(readings.loss), finite, **roles, examples=examples)
 
 
 def reduce_loss(loss: Any) -> float | None:
     """The mean of a loss that may have leading axes; `None` stays."""
     return None if loss is None else float(np.asarray(loss, np.float64).mean())
+
+
+def reduce_examples(norms: Any) -> Any:
+    """The norms of single examples, those of microbatches one after the other."""
+    return None if norms is None else np.ravel(norms)
 
 
 def scalar(value: Any) -> float | None:

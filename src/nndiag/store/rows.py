@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from nndiag.records import Array, Readings, Site, TensorStats
+from nndiag.records import ROLES, Array, Readings, Site, TensorStats
 from nndiag.store.schema import COLUMNS, DETAILS, number
 
 INSERT_READING = (
@@ -29,8 +29,8 @@ def rows_of(
     """
     rows: _Rows = []
     details: _Rows = []
-    roles = readings[2:7]
-    for role, by_site in zip(Readings._fields[2:7], roles, strict=True):
+    for role in ROLES:
+        by_site: dict[Site, TensorStats] = getattr(readings, role)
         for site, stats in by_site.items():
             place = step, role, identify(site)
             cells = _in_columns(stats)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nndiag.records import Integers, Role, Site
+from nndiag.records import ROLES, Integers, Role, Site
 from nndiag.records.tables import Tables, number_sites
 from nndiag.store.schema import COLUMNS, DETAILS, SINCE
 
-_ROLES: tuple[Role, ...] = get_args(Role)
 _FITTING = 1 << 26
 """Numbers to read, half a gibibyte: so many steps are chosen that there are no more."""
 
@@ -51,7 +50,7 @@ def read_series(
         The series, and a note on each quantity that does not fit into memory.
     """
     reading = _Reading(Tables(), [], _MOST_NUMBERS, sites, recorded)
-    for role in _ROLES:
+    for role in ROLES:
         _add_role(connection, role, reading)
     if has_table(connection, "detail"):
         _add_details(connection, reading)
@@ -153,7 +152,7 @@ def _add_details(connection: sqlite3.Connection, reading: _Reading) -> None:
     )
     found: dict[tuple[Role, str], dict[int, list[tuple[int, float]]]] = {}
     for role, number, quantity, step, value in rows:
-        if role not in _ROLES or quantity not in DETAILS:
+        if role not in ROLES or quantity not in DETAILS:
             raise ValueError(f"there is a {quantity!r} of a {role!r}")
         series = found.setdefault((role, quantity), {})
         series.setdefault(number, []).append((step, float(value)))

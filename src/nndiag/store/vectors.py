@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from typing import Any, cast, get_args
+from typing import Any
 
 import numpy as np
 
 from nndiag.records import (
     HISTOGRAM_BINS,
+    ROLES,
     Array,
     Floats,
     Readings,
@@ -38,7 +39,7 @@ def vectors_of(
     What does not fit into a cell is left out: of a layer of 131,072 units or more.
     """
     found: dict[tuple[str, int, str], Array] = {}
-    for role in get_args(Role):
+    for role in ROLES:
         by_site: dict[Site, TensorStats] = getattr(readings, role)
         for site, stats in by_site.items():
             for quantity in VECTORS:
@@ -70,11 +71,11 @@ def read_vectors(
         )
     found: Vectors = {}
     for step, role, number, quantity, elements in rows:
-        if role not in get_args(Role) or quantity not in VECTORS:
+        if role not in ROLES or quantity not in VECTORS:
             raise ValueError(f"there is a {quantity!r} of a {role!r}")
         if type(step) is not int or not isinstance(elements, bytes):
             raise ValueError(f"{step!r} has no {quantity}")
-        key = cast(Role, role), str(quantity), known_site(sites, number), step
+        key = role, str(quantity), known_site(sites, number), step
         found[key] = _array(quantity, elements)
     if len(found) == stored:
         return found, []

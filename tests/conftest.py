@@ -1,4 +1,10 @@
-"""Golden files, what an output looked like last; and a store of compiled programs."""
+"""Golden files, what an output looked like last; and how programs are compiled.
+
+Compiling is most of what the tests do, so XLA leaves out what takes it long, and what
+one test compiled, the others load. Tests that compare the bits of two programs are
+marked ``optimised``; `test_optimised.py` runs them with the programs of a user.
+``XLA_FLAGS= pytest`` runs all tests like that.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -23,11 +30,35 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """What one test compiled, the others load; the directory lasts for one session."""
+    """Says how to compile, before JAX or another worker begins."""
+    config.addinivalue_line("markers", "optimised: needs programs as users have them")
+    os.environ.setdefault("XLA_FLAGS", " ".join(quick_flags()))
     if not hasattr(config, "workerinput") and CACHE not in os.environ:
         config.stash[_CACHE] = tempfile.mkdtemp(prefix="nndiag-tests-")
         os.environ[CACHE] = config.stash[_CACHE]
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
+
+def quick_flags() -> list[str]:
+    flags = [
+        "--xla_backend_optimization_level=0",
+        "--xla_llvm_disable_expensive_passes=true",
+        "--xla_cpu_parallel_codegen_split_count=1",
+    ]
+    if version("jaxlib").startswith("0.10."):  # a later one ends at an unknown flag
+        flags.append("--xla_cpu_use_fusion_emitters=false")
+    return flags
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Leaves tests marked ``optimised`` to `test_optimised.py`, which goes first."""
+    items.sort(key=lambda item: item.path.name != "test_optimised.py")
+    if os.environ["XLA_FLAGS"]:
+        left = [item for item in items if item.get_closest_marker("optimised")]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

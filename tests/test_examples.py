@@ -54,6 +54,7 @@ LIBRARIES = {
 """The scripts that know nothing of nndiag, and what they need."""
 
 
+@pytest.mark.optimised
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the libraries
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_a_script_is_watched_as_it_is_and_keeps_every_bit(

@@ -51,7 +51,8 @@ def of_nndiag() -> list[list[str]]:
 
 
 def in_words(text: str) -> str:
-    """A text without frames and line ends."""
+    """A text without frames and line ends, nor how far rounding went."""
+    text = re.sub(r"\b\de-1[5-7]\b", "rounding", text)
     return " ".join(re.sub("[│╭╮╰╯─]", " ", text).split())
 
 

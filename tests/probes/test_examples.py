@@ -13,8 +13,6 @@ import pytest
 from nndiag.probes import watch
 from nndiag.probes.level import level_of
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
-
 BATCH = 6
 
 

@@ -9,8 +9,6 @@ from nndiag.probes import watch
 from nndiag.probes.histograms import log2_histogram
 from nndiag.records import HIGHEST_POWER, HISTOGRAM_BINS, LOWEST_POWER
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
-
 
 def counted(values):
     """One element at a time."""

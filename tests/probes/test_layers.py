@@ -11,8 +11,6 @@ import pytest
 import nndiag
 from nndiag.session.reduction import reduce_readings
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
-
 LAYERS, WIDTH, ROWS = 5, 6, 7
 QUANTITIES = ("mean", "std", "norm", "largest", "saturated", "slope", "cosine")
 

@@ -325,6 +325,7 @@ def test_a_healthy_softmax_by_hand_is_silent(tmp_path, dtype):
     assert near(findings) is None
 
 
+@pytest.mark.optimised
 def test_watching_operations_changes_no_bit():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(100, 16, 64)).astype(np.float32)

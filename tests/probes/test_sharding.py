@@ -33,14 +33,13 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def told():
-    flags = "--xla_force_host_platform_device_count=8"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
     ended = subprocess.run(
         [sys.executable, PROGRAMS],
         env={
             **os.environ,
             "XLA_FLAGS": flags,
             "JAX_PLATFORMS": "cpu",
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # compiling is most of it
         },
         capture_output=True,
         text=True,

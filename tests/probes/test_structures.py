@@ -15,8 +15,6 @@ import nndiag
 from nndiag.records import unpack_rows
 from nndiag.session.reduction import reduce_readings
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
-
 B, T, H, D = 3, 10, 2, 4
 W = H * D
 KINDS = ("attention", "normalisation", "dropout", "residual")

@@ -50,6 +50,7 @@ def same_bits(a, b):
     )
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_good_steps_give_the_bits_of_the_bare_step(name):
     optimizer = getattr(optax, name)(0.05)

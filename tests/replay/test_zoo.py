@@ -138,7 +138,7 @@ print(json.dumps(answers))
 
 
 def test_sharded_programs_are_found() -> None:
-    flags = "--xla_force_host_platform_device_count=8"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
     done = subprocess.run(
         [sys.executable, "-c", SHARDED.format(folder=str(Path(__file__).parent))],
         env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},

@@ -24,6 +24,7 @@ def test_a_difference_of_one_bit_would_be_seen():
     assert not same_bits({"w": one}, {"w": np.nextafter(one, np.float32(2))})
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize(
     ("preset", "every"), [("relu", 1), ("relu", 10), ("deep-sigmoid", 10), ("cnn", 10)]
 )
@@ -75,6 +76,7 @@ def critic(p, x, labels):
     return jnp.square(x @ p["head"] - labels[:, None]).mean()
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize(
     ("loss", "level"),
     [(pieces, "standard"), (critic, "standard"), (normalised, "full")],

@@ -30,7 +30,7 @@ def both(folder, make):
     for rank in "01":
         here = folder / rank
         here.mkdir()
-        flags = "--xla_force_host_platform_device_count=4"
+        flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"
         environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
         arguments, given = make(port, rank)
         started.append(

@@ -275,6 +275,7 @@ def test_closing_beside_a_reader_still_ends_the_run(tmp_path: Path, record) -> N
 def test_a_run_in_a_directory_that_is_not_writable(survived: str) -> None:
     reading = """
 import os
+import numpy.ma  # NumPy imports it late, perhaps from where others may not read
 if os.geteuid() == 0:
     os.setuid(65534)  # permissions do not bind root
 print(*store.read(path).loss)

@@ -5,9 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nndiag import store
 from nndiag.probes import watch
 from nndiag.probes.packing import PackedReadings, pack
-from nndiag.records import ROLES, Axis, Readings, Site, TensorStats
+from nndiag.records import (
+    ROLES,
+    Axis,
+    Gathered,
+    Header,
+    Readings,
+    Site,
+    StepRecord,
+    TensorStats,
+)
 from nndiag.session.gathering import plain
 from nndiag.session.reduction import reduce_readings
 
@@ -104,3 +114,41 @@ def test_programs_of_equal_names_keep_what_their_places_are() -> None:
         found = plain(readings)
         assert found is not None
         assert {site.dtype for site in found.gradient} == {jnp.dtype(dtype).name}
+
+
+def test_many_steps_stored_at_once_are_as_those_stored_one_by_one(tmp_path) -> None:
+    def readings(step: int) -> Readings:
+        """Of two kinds, one with a place and a detail more; with a NaN and an Inf."""
+        w, b = Site("w", kind="parameter", order=1), Site("b", kind="parameter")
+        size = jnp.float32(jnp.nan if step == 5 else step)
+        gradient = {w: TensorStats(norm=size, largest=jnp.inf * jnp.ones(()))}
+        value = {}
+        if step % 4 == 3:
+            gradient[b] = TensorStats(norm=size * 2, spread=size / 2)
+        a = Site("a", kind="activation", order=2)
+        value[a] = TensorStats(mean=size + 1, sample=jnp.arange(4.0) + step)
+        finite = jnp.float32(step != 5)
+        return Readings(size, finite, value, {}, {}, gradient, {})
+
+    together = store.create(tmp_path / "together", Header())
+    single = store.create(tmp_path / "single", Header())
+    for step in range(12):
+        gathered, reduced = plain(pack(readings(step))), reduce_readings(readings(step))
+        assert isinstance(gathered, Gathered)
+        assert isinstance(reduced, Readings)
+        together.add(StepRecord(step, 0.0, None, {}, gathered))
+        single.add(StepRecord(step, 0.0, None, {}, reduced))
+    together.close("finished")
+    single.close("finished")
+    assert together.lost is single.lost is None
+    one, other = store.read(tmp_path / "together"), store.read(tmp_path / "single")
+    assert one.recorded.tolist() == other.recorded.tolist() == [*range(12)]
+    assert one.finite.tolist() == other.finite.tolist()
+    assert {*one.readings} == {*other.readings}
+    assert len(one.readings) == 5
+    for key, series in other.readings.items():
+        np.testing.assert_array_equal(one.readings[key], series)
+    assert one.samples.keys() == other.samples.keys()
+    for key, sample in other.samples.items():
+        np.testing.assert_array_equal(one.samples[key], sample)
+    assert {step for _, step in one.samples} == {0, 1, 2, 4, 8, 11}

@@ -16,6 +16,9 @@ from nndiag.records.examples import hardest as hardest
 from nndiag.records.finding import Evidence as Evidence
 from nndiag.records.finding import Finding as Finding
 from nndiag.records.finding import Severity as Severity
+from nndiag.records.gathered import Arrangement as Arrangement
+from nndiag.records.gathered import Gathered as Gathered
+from nndiag.records.gathered import Panel as Panel
 from nndiag.records.gradcheck import Coordinate as Coordinate
 from nndiag.records.gradcheck import Correctness as Correctness
 from nndiag.records.gradcheck import Duality as Duality
@@ -33,7 +36,6 @@ from nndiag.records.readings import ROLES as ROLES
 from nndiag.records.readings import Array as Array
 from nndiag.records.readings import Readings as Readings
 from nndiag.records.readings import Role as Role
-from nndiag.records.readings import StepRecord as StepRecord
 from nndiag.records.readings import TensorStats as TensorStats
 from nndiag.records.run import NAN_CHECK_REVIVED as NAN_CHECK_REVIVED
 from nndiag.records.run import Floats as Floats
@@ -46,3 +48,4 @@ from nndiag.records.site import INDEX as INDEX
 from nndiag.records.site import Axis as Axis
 from nndiag.records.site import Site as Site
 from nndiag.records.site import SiteKind as SiteKind
+from nndiag.records.step import StepRecord as StepRecord

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -152,12 +153,13 @@ class Course:
         """Keeps as candidates those that have been the loss at each recorded step."""
         if loss is None:
             return
-        same = {
-            position
-            for position, value in values.items()
-            if np.isclose(value, loss, rtol=_SAME, atol=0, equal_nan=True)
-        }
+        same = {position for position, value in values.items() if _is_same(value, loss)}
         self._losses = same if self._losses is None else self._losses & same
+
+
+def _is_same(value: float, loss: float) -> bool:
+    both_nan = math.isnan(value) and math.isnan(loss)
+    return both_nan or math.isclose(value, loss, rel_tol=_SAME)
 
 
 def _is_ready(step: _Pending) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,9 @@ from nndiag.records import (
     ARRAYS,
     QUANTITIES,
     ROLES,
+    Arrangement,
+    Gathered,
+    Panel,
     Readings,
     Role,
     Site,
@@ -27,14 +31,14 @@ from nndiag.session.reduction import (
 )
 
 
-def plain(readings: Readings | PackedReadings) -> Readings | None:
+def plain(readings: Readings | PackedReadings) -> Readings | Gathered | None:
     """Readings, perhaps on a device, as plain numbers (see `reduce_readings`)."""
     if isinstance(readings, PackedReadings) and np.ndim(readings.numbers) == 1:
         return gather(readings.layout, np.asarray(readings.numbers))
     return reduce_readings(jax.device_get(readings))
 
 
-def gather(layout: Layout, numbers: Any) -> Readings | None:
+def gather(layout: Layout, numbers: Any) -> Readings | Gathered | None:
     """The readings of one step as `reduce_readings` gives them.
 
     Args:
@@ -42,9 +46,10 @@ def gather(layout: Layout, numbers: Any) -> Readings | None:
         numbers: NumPy array of one axis.
 
     Returns:
-        `None` if nothing was measured.
+        `None` if nothing was measured. They are still one vector if each scalar
+        stands at one position in it.
     """
-    return _plan(layout).read(numbers)
+    return _plan(layout).gather(numbers)
 
 
 class _Entry(NamedTuple):
@@ -80,14 +85,49 @@ class _Plan:
                 for place, (positions, arrays) in zip(places(site), found, strict=True):
                     self._entries.append(_Entry(role, place, arrays))
                     rows.append(positions)
+        self._arrangement = None if self._odd else self._arrange(rows)
         self._rows = np.array(rows, np.int64).reshape(len(rows), len(QUANTITIES))
         self._missing = self._rows < 0
 
-    def read(self, numbers: Any) -> Readings | None:
+    def gather(self, numbers: Any) -> Readings | Gathered | None:
         """The readings in `numbers`."""
         if self._loss is None:
             return None
-        finite = float(np.min(self._part(numbers, self._finite)))
+        if self._arrangement is None:
+            return self._read(numbers)
+        finite = float(self._part(numbers, self._finite).min())
+        loss = reduce_loss(self._part(numbers, self._loss))
+        return Gathered(numbers, self._arrangement, loss=loss, finite=finite)
+
+    def _arrange(self, rows: list[list[int]]) -> Arrangement:
+        """Where the scalars of all places stand, those with the same together."""
+        alike: dict[tuple[Role, tuple[str, ...]], list[tuple[Site, list[int]]]]
+        alike = defaultdict(list)
+        arrays: set[str] = set() if self._examples is None else {"examples"}
+        for entry, row in zip(self._entries, rows, strict=True):
+            names = tuple(q for q, at in zip(QUANTITIES, row, strict=True) if at >= 0)
+            alike[entry.role, names].append(
+                (entry.place, [at for at in row if at >= 0])
+            )
+            arrays.update(
+                name
+                for name, one in zip(ARRAYS, entry.arrays, strict=True)
+                if one is not None
+            )
+        panels = tuple(
+            Panel(
+                role,
+                names,
+                tuple(place for place, _ in places),
+                np.array([at for _, at in places], np.int64).reshape(len(places), -1),
+            )
+            for (role, names), places in alike.items()
+        )
+        return Arrangement(panels, frozenset(arrays), self._read)
+
+    def _read(self, numbers: Any) -> Readings:
+        """The readings in `numbers`, taken apart."""
+        finite = float(self._part(numbers, self._finite).min())
         roles: dict[Role, dict[Site, TensorStats]] = {role: {} for role in ROLES}
         table = numbers[self._rows].astype(np.float64).astype(object)
         table[self._missing] = None

@@ -181,9 +181,12 @@ class Observer:
     ) -> None:
         """Makes the watched program ready for such arguments, or gives it up."""
         kind = _kind((args, kwargs))
-        if kind in fun.traced:
+        try:
+            if kind in fun.traced:
+                return
+            fun.traced.add(kind)
+        except (TypeError, ValueError):  # what is static has no hash: JAX says so
             return
-        fun.traced.add(kind)
         with unseen(drawn) as told:
             try:
                 fun.watched.trace(*args, **kwargs)
@@ -225,12 +228,12 @@ def _is_deleted(leaf: Any) -> bool:
 def _kind(arguments: Any) -> Hashable:
     """What mostly decides whether JAX traces a function anew."""
     leaves, structure = jax.tree.flatten(arguments)
-    return str(structure), tuple(map(_kind_of_leaf, leaves))
+    return structure, tuple(map(_kind_of_leaf, leaves))
 
 
 def _kind_of_leaf(leaf: Any) -> Hashable:
     if hasattr(leaf, "dtype"):
-        return leaf.shape, str(leaf.dtype)
+        return leaf.shape, leaf.dtype
     return leaf if isinstance(leaf, str | bool) else type(leaf)
 
 

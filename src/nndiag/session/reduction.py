@@ -50,7 +50,9 @@ def reduce_readings(readings: Readings | PackedReadings) -> Readings | None:
 
 def reduce_loss(loss: Any) -> float | None:
     """The mean of a loss that may have leading axes; `None` stays."""
-    return None if loss is None else float(np.asarray(loss, np.float64).mean())
+    if np.ndim(loss) == 0:
+        return None if loss is None else float(loss)
+    return float(np.asarray(loss, np.float64).mean())
 
 
 def reduce_examples(norms: Any) -> Any:

@@ -2,56 +2,111 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable
-from typing import Any
+import itertools
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
-from nndiag.records import ROLES, Array, Readings, Site, TensorStats
+import numpy as np
+from numpy.typing import NDArray
+
+from nndiag.records import (
+    QUANTITIES,
+    ROLES,
+    Gathered,
+    Readings,
+    Role,
+    Site,
+    TensorStats,
+)
 from nndiag.store.schema import COLUMNS, DETAILS, number
 
-INSERT_READING = (
-    f"INSERT OR REPLACE INTO reading VALUES ({', '.join('?' * (3 + len(COLUMNS)))})"
-)
-INSERT_DETAIL = "INSERT OR REPLACE INTO detail VALUES (?, ?, ?, ?, ?)"
 
-_Rows = list[tuple[Any, ...]]
+class Block(NamedTuple):
+    """The same quantities of the same places at several steps.
 
-
-def rows_of(
-    step: int, readings: Readings, identify: Callable[[Site], int]
-) -> tuple[_Rows, _Rows]:
-    """The rows of one step for the tables ``reading`` and ``detail``.
-
-    Args:
-        step: its number.
-        readings: plain floats.
-        identify: the number of a site in the database.
+    Attributes:
+        role: what of the places was measured.
+        quantities: names of scalar quantities.
+        sites: the places.
+        steps: numbers of the steps.
+        values: the numbers, shape ``(steps, sites, quantities)``.
     """
-    rows: _Rows = []
-    details: _Rows = []
+
+    role: Role
+    quantities: tuple[str, ...]
+    sites: Sequence[Site]
+    steps: Sequence[int]
+    values: NDArray[Any]
+
+
+def blocks_of_step(step: int, readings: Readings) -> Iterator[Block]:
+    """The scalars of one step, in as few blocks as there are sets of quantities."""
     for role in ROLES:
+        alike: dict[tuple[str, ...], tuple[list[Site], list[list[float]]]] = (
+            defaultdict(lambda: ([], []))
+        )
         by_site: dict[Site, TensorStats] = getattr(readings, role)
         for site, stats in by_site.items():
-            place = step, role, identify(site)
-            cells = _in_columns(stats)
-            if not all(map(_is_plain, cells)):
-                cells = map(_cell, cells)
-            rows.append((*place, *cells))
-            details += [
-                (*place, name, number(value))
-                for name in DETAILS
-                if (value := getattr(stats, name)) is not None
-            ]
-    return rows, details
+            measured = {
+                name: float(value)
+                for name, value in zip(QUANTITIES, stats, strict=False)
+                if value is not None
+            }
+            sites, values = alike[tuple(measured)]
+            sites.append(site)
+            values.append(list(measured.values()))
+        for quantities, (sites, values) in alike.items():
+            yield Block(role, quantities, sites, [step], np.array([values], np.float64))
 
 
-_in_columns = operator.itemgetter(*map(TensorStats._fields.index, COLUMNS))
+def blocks_of_steps(
+    steps: Sequence[int], readings: Sequence[Gathered]
+) -> Iterator[Block]:
+    """The scalars of steps whose readings are arranged alike."""
+    numbers = np.stack([one.numbers for one in readings])
+    for panel in readings[0].arrangement.panels:
+        values = numbers[:, panel.positions]
+        yield Block(panel.role, panel.quantities, panel.sites, steps, values)
 
 
-def _is_plain(value: Array | None) -> bool:
-    """Whether SQLite stores it as it is: nothing, or a float that is no NaN."""
-    return value is None or (type(value) is float and value == value)
+def insert_block(
+    connection: sqlite3.Connection, block: Block, identify: Callable[[Site], int]
+) -> None:
+    """Stores or replaces the rows of one block.
+
+    Only what was measured is bound: to bind a NULL to each other column would take
+    more time than all the rest.
+
+    Args:
+        connection: of the run.
+        block: what is stored.
+        identify: the number of a site in the database.
+    """
+    sites = [identify(site) for site in block.sites]
+    columns = [at for at, name in enumerate(block.quantities) if name in COLUMNS]
+    names = ["step", "site", "role", *(block.quantities[at] for at in columns)]
+    connection.executemany(
+        f"INSERT OR REPLACE INTO reading ({', '.join(names)}) "
+        f"VALUES (?, ?, '{block.role}'{', ?' * len(columns)})",
+        _rows(block.steps, sites, block.values[..., columns]),
+    )
+    for at, name in enumerate(block.quantities):
+        if name in DETAILS:
+            connection.executemany(
+                "INSERT OR REPLACE INTO detail (step, site, role, quantity, value) "
+                f"VALUES (?, ?, '{block.role}', '{name}', ?)",
+                _rows(block.steps, sites, block.values[..., [at]]),
+            )
 
 
-def _cell(value: Array | None) -> float | str | None:
-    return None if value is None else number(value)
+def _rows(
+    steps: Sequence[int], sites: Sequence[int], values: NDArray[Any]
+) -> Iterator[tuple[Any, ...]]:
+    """Step, site and numbers of each row."""
+    cells: list[list[Any]] = values.reshape(-1, values.shape[-1]).tolist()
+    if np.isnan(values).any():
+        cells = [list(map(number, row)) for row in cells]
+    for (step, site), row in zip(itertools.product(steps, sites), cells, strict=True):
+        yield step, site, *row

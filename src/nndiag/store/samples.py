@@ -31,11 +31,15 @@ class Samples:
         self._waiting: list[tuple[int, bool, dict[tuple[int | str, ...], bytes]]] = []
         self._replaceable: int | None = None  # stored step that the next one replaces
 
+    def lasts(self, step: int) -> bool:
+        """Whether the arrays of that step would be kept though others come."""
+        return step >= self._next_lasting
+
     def keep(self, step: int, samples: Mapping[tuple[int | str, ...], Array]) -> None:
         """Take the arrays of one step, by the number of the site and what else."""
         if not samples:
             return
-        lasting = step >= self._next_lasting
+        lasting = self.lasts(step)
         if lasting:
             self._next_lasting = max(1, 2 * step)
         if self._waiting and not self._waiting[-1][1]:
@@ -79,7 +83,10 @@ def read_samples(
     samples: dict[tuple[Site, int], Floats] = {}
     every = 1
     for step in dict.fromkeys((first, last)):
-        query = "SELECT site, step, elements FROM sample WHERE step = ? ORDER BY site"
+        query = (
+            "SELECT site, step, elements FROM sample JOIN site ON site.id = site "
+            "WHERE step = ? ORDER BY position"
+        )
         count = "SELECT count(*) FROM sample WHERE step = ?"
         (places,) = connection.execute(count, (step,)).fetchone()
         every = max(every, -(-places // (_MOST // 2)))

@@ -13,6 +13,7 @@ from nndiag.records import (
     ROLES,
     Array,
     Floats,
+    Gathered,
     Readings,
     Role,
     Site,
@@ -32,7 +33,7 @@ Vectors = dict[tuple[Role, str, Site, int], Floats]
 
 
 def vectors_of(
-    readings: Readings, identify: Callable[[Site], int]
+    readings: Readings | Gathered, identify: Callable[[Site], int]
 ) -> dict[tuple[str, int, str], Array]:
     """The arrays of one step, by role, number of the site, and quantity.
 

@@ -6,27 +6,21 @@ import sqlite3
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 from nndiag.errors import RunError
 from nndiag.records import (
     Autopsy,
     Header,
-    Readings,
     Site,
     Status,
     StepRecord,
 )
 from nndiag.store.autopsies import insert_autopsy
-from nndiag.store.batches import insert_examples
-from nndiag.store.coverage import Coverages
 from nndiag.store.database import create_database
 from nndiag.store.header import claim, write_header
-from nndiag.store.rows import INSERT_DETAIL, INSERT_READING, rows_of
-from nndiag.store.samples import Samples
 from nndiag.store.schema import DATABASE, number, text
-from nndiag.store.vectors import vectors_of
+from nndiag.store.waiting import Waiting
 
 _COMMIT_SECONDS = 0.5
 _COMMIT_STEPS = 100
@@ -93,8 +87,7 @@ class Writer:
         self._stopped = False
         self._lock = threading.RLock()
         self._sites: dict[str, int] = {}
-        self._samples, self._vectors = Samples(), Samples("vector")
-        self._coverages = Coverages()
+        self._waiting = Waiting(self._identify)
         self._uncommitted_steps = 0
         self._closed = threading.Event()
         # The last steps must be committed though no further step may come.
@@ -124,16 +117,11 @@ class Writer:
                 self._commit(connection)
 
         with self._lock:  # no commit in between: a step is there whole or not at all
-            self._attempt(f"step {step}", insert_loss)
+            stored = self._attempt(f"step {step}", insert_loss)
             if metrics:
                 self._attempt(f"the metrics of step {step}", insert_metrics)
-            if readings is not None:
-                self._attempt(
-                    f"the readings of step {step}",
-                    lambda connection: self._insert_readings(
-                        connection, step, readings
-                    ),
-                )
+            if stored and readings is not None and self._waiting.add(step, readings):
+                self._insert_waiting()
             self._attempt(f"step {step}", count)
 
     def evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -199,19 +187,25 @@ class Writer:
             with suppress(sqlite3.Error):
                 connection.close()
 
-    def _attempt(self, what: str, act: Callable[[sqlite3.Connection], None]) -> None:
-        """Run `act` alone; if it fails, remember what was lost."""
+    def _attempt(self, what: str, act: Callable[[sqlite3.Connection], None]) -> bool:
+        """Run `act` alone, and say whether it worked; remember what was lost."""
         with self._lock:
             connection = self._connection
             if connection is None or self._stopped:
-                return
+                return False
             try:
                 act(connection)
+                return True
             except sqlite3.Error as error:
                 self._stop(connection, what, error)
             # Law three, fail open: no record, whatever is in it, ends a training run.
             except Exception as error:
                 self.lost = f"Could not store {what} ({type(error).__name__}: {error})."
+            return False
+
+    def _insert_waiting(self) -> None:
+        for what, insert in self._waiting.take():
+            self._attempt(what, insert)
 
     def _stop(
         self, connection: sqlite3.Connection, what: str, error: sqlite3.Error
@@ -234,38 +228,10 @@ class Writer:
 
     def _commit(self, connection: sqlite3.Connection) -> None:
         if connection.in_transaction:
-            self._samples.insert(connection)
-            self._vectors.insert(connection)
-            self._coverages.insert(connection)
+            self._insert_waiting()
+            self._waiting.insert_arrays(connection)
             connection.commit()
         self._uncommitted_steps = 0
-
-    def _insert_readings(
-        self, connection: sqlite3.Connection, step: int, readings: Readings
-    ) -> None:
-        identify = partial(self._identify, connection)
-        rows, details = rows_of(step, readings, identify)
-        finite = float(readings.finite) == 1.0
-        connection.executemany(INSERT_READING, rows)
-        connection.executemany(INSERT_DETAIL, details)
-        if readings.examples is not None:
-            insert_examples(connection, step, readings.examples)
-        # Last: a step counts as recorded once all its readings are there.
-        connection.execute(
-            "INSERT OR REPLACE INTO recorded VALUES (?, ?)", (step, finite)
-        )
-        self._samples.keep(
-            step,
-            {
-                (self._sites[text(site)],): stats.sample
-                for site, stats in readings.value.items()
-                if stats.sample is not None
-            },
-        )
-        self._vectors.keep(step, vectors_of(readings, identify))
-        for site, stats in readings.gradient.items():
-            if stats.rows is not None:
-                self._coverages.add(step, self._sites[text(site)], stats.rows)
 
     def _identify(self, connection: sqlite3.Connection, site: Site) -> int:
         """The number of `site` in the database; a new one is stored."""

@@ -17,7 +17,7 @@ from jax.core import Tracer
 
 from nndiag.jaxprs import compat
 from nndiag.probes.harvest import Key
-from nndiag.probes.later import Later
+from nndiag.probes.later import Later, finish
 from nndiag.records import TensorStats
 
 
@@ -182,7 +182,7 @@ def describe_step(scale: Any, gradient_norm: Any) -> TensorStats:
     if isinstance(gradient_norm, Later):
         (square,) = gradient_norm.operands
     else:
-        square = jnp.square(gradient_norm)
+        square = jnp.square(finish(gradient_norm))
     scale = jnp.asarray(scale, square.dtype)
     operands = scale, square
     return TensorStats(

@@ -19,8 +19,9 @@ from nndiag.jaxprs.marks import has_marks
 from nndiag.probes.descent import Flow, out_of_jit
 from nndiag.probes.harvest import Harvest, Key, all_finite
 from nndiag.probes.later import finish
-from nndiag.probes.packing import pack
+from nndiag.probes.packing import PackedReadings, pack
 from nndiag.probes.sharding import enter_shard_map, sum_gradients
+from nndiag.probes.stacked import Stacked, shared
 
 if TYPE_CHECKING:
     from nndiag.probes.collecting import Collector
@@ -31,28 +32,30 @@ Result = tuple[list[Any], Harvest, Flow]
 
 def _enter_jit(collector: Collector, equation: Any, operands: list[Any]) -> Result:
     body = equation.params["jaxpr"]
-    flows: list[Flow] = []
+    flows: list[tuple[Flow, Callable[[list[Any]], Harvest]]] = []
 
     def call(*values: Any) -> Any:
         outputs, harvest, flow = collector.run(
             compat.open_jaxpr(body), compat.constants(body), values
         )
-        flows[:] = [out_of_jit(flow)]
-        return outputs, harvest
+        leaves, build = shared(harvest)
+        flows[:] = [(out_of_jit(flow), build)]
+        return outputs, leaves
 
     call.__name__ = equation.params["name"]
     # What is read after an eager call needs its arguments: those are not given away.
     traced = all(isinstance(operand, Tracer) for operand in operands)
     options = compat.jit_options(equation, donate=traced)
     with compat.source(equation), equation.ctx.manager:
-        outputs, harvest = jax.jit(call, **options)(*operands)
-    return outputs, harvest, flows[0]
+        outputs, leaves = jax.jit(call, **options)(*operands)
+    flow, build = flows[0]
+    return outputs, build(leaves), flow
 
 
 def _enter_remat(collector: Collector, equation: Any, operands: list[Any]) -> Result:
     body = equation.params["jaxpr"]
     origins: dict[Key, int] = {}
-    structures: list[Any] = []
+    builds: list[Callable[[list[Any]], Harvest]] = []
 
     def call(*values: Any) -> list[Any]:
         before, collector.recomputes = collector.recomputes, True
@@ -61,14 +64,14 @@ def _enter_remat(collector: Collector, equation: Any, operands: list[Any]) -> Re
         finally:
             collector.recomputes = before
         origins.update(flow.origins)
-        leaves, structure = jax.tree.flatten(harvest)
-        structures[:] = [structure]
+        leaves, build = shared(harvest)
+        builds[:] = [build]
         return [*outputs, *leaves]
 
     changed = compat.retrace(body, call)
     outputs = compat.bind(equation, operands, jaxpr=changed)
     count = len(equation.outvars)
-    harvest = structures[0].unflatten(outputs[count:])
+    harvest = builds[0](outputs[count:])
     return outputs[:count], harvest, Flow.nothing()._replace(origins=origins)
 
 
@@ -104,8 +107,18 @@ def _enter_scan(collector: Collector, equation: Any, operands: list[Any]) -> Res
             reverse=equation.params["reverse"],
             unroll=equation.params["unroll"],
         )
-        harvest = rest._replace(stats=packed.unpacked)
+        harvest = rest._replace(stats=_stats(collector, packed))
     return [*carry, *stacked], harvest, Flow.nothing()._replace(origins=origins)
+
+
+def _stats(collector: Collector, packed: PackedReadings) -> Any:
+    """The statistics of all iterations, left in their rows where that is possible."""
+    if collector.shards is not None:
+        return packed.unpacked
+    layout = packed.layout
+    return layout.structure.unflatten(
+        [Stacked(packed.numbers, place) for place in layout.places]
+    )
 
 
 def _enter_cond(collector: Collector, equation: Any, operands: list[Any]) -> Result:

@@ -7,7 +7,6 @@ a small network. So they are put off, and done for all places at once.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from nndiag.probes.stacked import Place, Stacked
 
 
 @jax.tree_util.register_dataclass
@@ -47,14 +48,14 @@ class Entry(NamedTuple):
 
 def is_later(leaf: Any) -> bool:
     """Whether a leaf is put off; such are leaves, though they hold arrays."""
-    return isinstance(leaf, Later)
+    return isinstance(leaf, Later | Stacked)
 
 
 def do_together(leaves: Sequence[Any]) -> Iterator[tuple[Any, list[Entry]]]:
     """All that was put off among the leaves, as one vector for each function."""
     groups: dict[Any, list[tuple[int, list[Any]]]] = defaultdict(list)
     for number, leaf in enumerate(leaves):
-        if is_later(leaf):
+        if isinstance(leaf, Later):
             operands = jnp.broadcast_arrays(*leaf.operands)
             groups[leaf.function, operands[0].dtype].append((number, operands))
     for (function, _), members in groups.items():
@@ -79,6 +80,6 @@ def finish(tree: Any) -> Any:
     leaves, structure = jax.tree.flatten(tree, is_leaf=is_later)
     for results, entries in do_together(leaves):
         for number, start, shape in entries:
-            part = results[start : start + math.prod(shape)]
-            leaves[number] = part.reshape(shape)
+            leaves[number] = Place(start, shape).take(results)
+    leaves = [leaf.array if isinstance(leaf, Stacked) else leaf for leaf in leaves]
     return structure.unflatten(leaves)

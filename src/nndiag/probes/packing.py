@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from nndiag.probes.later import Entry, do_together, is_later
+from nndiag.probes.later import do_together, is_later
+from nndiag.probes.stacked import Place, Stacked
 from nndiag.records import ROLES, Readings
 
 
@@ -20,28 +20,20 @@ class Layout:
 
     Attributes:
         structure: the pytree that they are the leaves of.
-        shapes: the shape of each leaf.
-        starts: where each leaf begins.
+        places: where each leaf stands.
     """
 
     structure: Any
-    shapes: tuple[tuple[int, ...], ...]
-    starts: tuple[int, ...]
+    places: tuple[Place, ...]
 
     @functools.cached_property
     def leaves(self) -> Readings:
         """The readings, with the number of its leaf in place of each array."""
-        return self.structure.unflatten(range(len(self.shapes)))
+        return self.structure.unflatten(range(len(self.places)))
 
     def unpack(self, numbers: Any, leaves: Any) -> Any:
         """A part of the readings in an array, whose leading axes become theirs."""
-
-        def entry(leaf: int) -> Any:
-            start, shape = self.starts[leaf], self.shapes[leaf]
-            part = numbers[..., start : start + math.prod(shape)]
-            return part.reshape((*numbers.shape[:-1], *shape))
-
-        return jax.tree.map(entry, leaves)
+        return jax.tree.map(lambda leaf: self.places[leaf].take(numbers), leaves)
 
 
 @jax.tree_util.register_dataclass
@@ -89,23 +81,32 @@ def pack(readings: Any) -> PackedReadings:
     """
     leaves, structure = jax.tree.flatten(readings, is_leaf=is_later)
     parts: list[Any] = []
-    entries: list[Entry] = []
+    places: dict[int, Place] = {}
     end = 0
+    rows: dict[int, int] = {}
     for number, leaf in enumerate(leaves):
-        if not is_later(leaf):
+        if isinstance(leaf, Stacked):
+            whole = leaf.rows
+            if id(whole) not in rows:
+                rows[id(whole)] = end
+                parts.append(jnp.ravel(whole))
+                end += whole.size
+            *outer, width = whole.shape
+            start = rows[id(whole)]
+            places[number] = leaf.place.within(start, tuple(outer), width)
+        elif not is_later(leaf):
             parts.append(jnp.ravel(leaf))
-            entries.append(Entry(number, end, jnp.shape(leaf)))
+            places[number] = Place(end, jnp.shape(leaf))
             end += parts[-1].size
     for results, members in do_together(leaves):
         parts.append(results)
-        entries += [one._replace(start=end + one.start) for one in members]
+        for number, start, shape in members:
+            places[number] = Place(end + start, shape)
         end += results.size
-    entries.sort()
     if not parts:
         parts.append(jnp.zeros(0))
     wide = any(part.dtype.itemsize > 4 for part in parts)
     dtype = jnp.result_type(jnp.float64 if wide else jnp.float32)
     numbers = jnp.concatenate([part.astype(dtype) for part in parts])
-    shapes = tuple(entry.shape for entry in entries)
-    starts = tuple(entry.start for entry in entries)
-    return PackedReadings(numbers, Layout(structure, shapes, starts))
+    layout = Layout(structure, tuple(places[number] for number in range(len(leaves))))
+    return PackedReadings(numbers, layout)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from numpy.typing import NDArray
 
 from nndiag.probes.packing import Layout, PackedReadings
 from nndiag.records import (
@@ -58,12 +59,13 @@ class _Entry(NamedTuple):
     Attributes:
         role: what of the place was measured.
         place: a site that stands in no scan over layers.
-        arrays: for each array, its start, end and shape; `None` where there is none.
+        arrays: for each array the positions of its numbers; `None` where there is
+            none.
     """
 
     role: Role
     place: Site
-    arrays: tuple[tuple[int, int, tuple[int, ...]] | None, ...]
+    arrays: tuple[NDArray[np.int64] | None, ...]
 
 
 class _Plan:
@@ -135,10 +137,7 @@ class _Plan:
             if entry.arrays is _NONE:
                 stats = TensorStats(*scalars)
             else:
-                arrays = (
-                    None if one is None else numbers[one[0] : one[1]].reshape(one[2])
-                    for one in entry.arrays
-                )
+                arrays = (None if one is None else numbers[one] for one in entry.arrays)
                 stats = reduce_stats(TensorStats(*scalars, *arrays), finite == 1.0)
             roles[entry.role][entry.place] = stats
         for role, site, leaves in self._odd:
@@ -155,31 +154,26 @@ class _Plan:
         lengths = tuple(axis.length for axis in site.axes)
         if 0 in lengths:
             return None
-        layout, count = self.layout, math.prod(lengths)
+        spread: list[NDArray[np.int64] | None] = []
         for name, leaf in zip(TensorStats._fields, leaves, strict=True):
-            own = OWN_AXES.get(name, 0)
-            if leaf is not None and (
-                layout.shapes[leaf][: len(lengths)] != lengths
-                or len(layout.shapes[leaf]) != len(lengths) + own
-            ):
+            if leaf is None:
+                spread.append(None)
+                continue
+            own = self.layout.places[leaf].positions
+            layers = own.shape[: own.ndim - OWN_AXES.get(name, 0)]
+            if layers != lengths:
                 return None
+            shape = (math.prod(lengths), *own.shape[len(layers) :])
+            spread.append(own.reshape(shape))
         found: list[tuple[list[int], Any]] = []
-        for number in range(count):
-            positions = [
-                -1 if leaf is None else layout.starts[leaf] + number
-                for leaf in leaves[: len(QUANTITIES)]
-            ]
-            arrays = tuple(
-                None if leaf is None else self._slice(leaf, number, len(lengths))
-                for leaf in leaves[len(QUANTITIES) :]
-            )
-            found.append((positions, arrays if any(arrays) else _NONE))
+        count = len(QUANTITIES)
+        for number in range(math.prod(lengths)):
+            own = [None if each is None else each[number] for each in spread]
+            scalars = [-1 if at is None else int(at) for at in own[:count]]
+            arrays = tuple(own[count:])
+            empty = all(at is None for at in arrays)
+            found.append((scalars, _NONE if empty else arrays))
         return found
-
-    def _slice(self, leaf: int, number: int, axes: int) -> tuple[int, int, Any]:
-        shape = self.layout.shapes[leaf][axes:]
-        start = self.layout.starts[leaf] + number * math.prod(shape)
-        return start, start + math.prod(shape), shape
 
     def _part(self, numbers: Any, leaf: Any) -> Any:
         return self.layout.unpack(numbers, leaf)

@@ -162,12 +162,12 @@ def describe_update(
     """
     update = wide(after) - wide(before)
     axes = tuple(range(layers, update.ndim))
-    size = root(update, axes)
     if gradient is None:
-        return TensorStats(norm=size)
+        return TensorStats(norm=root(update, axes))
     other: Any = wide(gradient)
-    inner = (update * other).sum(axes)
-    squares = jnp.square(update).sum(axes), jnp.square(other).sum(axes)
+    inner, square = sums(axes, update * other, jnp.square(update))
+    squares = square, jnp.square(other).sum(axes)
+    size = Later((square,), jnp.sqrt)
     return TensorStats(norm=size, cosine=Later((inner, *squares), _cosine))
 
 
@@ -186,6 +186,16 @@ def is_finite(stats: TensorStats) -> Any:
 def root(value: Any, axes: tuple[int, ...] | None = None) -> Later:
     """Euclidean norm √Σx², over all axes or these."""
     return Later((jnp.square(value).sum(axes),), jnp.sqrt)
+
+
+def sums(axes: tuple[int, ...], *arrays: Any) -> list[Any]:
+    """The sums of arrays of one shape and type, in one pass: one kernel to compile."""
+
+    def add(before: list[Any], more: list[Any]) -> list[Any]:
+        return [a + b for a, b in zip(before, more, strict=True)]
+
+    zeros = [jnp.zeros((), array.dtype) for array in arrays]
+    return jax.lax.reduce(list(arrays), zeros, add, axes)
 
 
 def _mean(pivot: Any, first: Any, second: Any, size: Any) -> Any:

@@ -22,7 +22,7 @@ class Harvest(NamedTuple):
     Attributes:
         stats: role to key to statistics.
         losses: the differentiated scalars, by number of the gradient call.
-        finite: whether loss, gradients and updates are, one bool for each part read.
+        finite: whether loss, gradients and updates are, bools for each part read.
         gradients: the gradient arrays themselves, as long as an update may need them.
         examples: of each place where a parameter meets the examples of a batch, what
             the norms of their parts in the gradient are made of.
@@ -80,8 +80,8 @@ class Harvest(NamedTuple):
 
 def all_finite(harvest: Harvest) -> Any:
     """One bool: whether all that was read, in all iterations, is finite."""
-    parts: list[Any] = [jnp.asarray(part).all() for part in harvest.finite]
-    return jnp.stack(parts).all() if parts else jnp.asarray(True)
+    parts = [jnp.ravel(part).astype(bool) for part in harvest.finite]
+    return jnp.concatenate(parts).all() if parts else jnp.asarray(True)
 
 
 def readings(harvest: Harvest) -> Readings:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import Any
 
 import jax
@@ -39,24 +41,35 @@ def describe_value(
     # Moments are taken about one element: exact where the mean is far from zero.
     pivot = value[(0,) * value.ndim]
     shifted = value - pivot
-    moments = shifted.sum(), jnp.square(shifted).sum(), value.size
+    elements = {"first": shifted, "second": jnp.square(shifted)}
+    plain = mark.site.kind in ("input", "normalisation")
+    activation = ACTIVATIONS.get(mark.site.function)
+    if not plain:
+        elements["zero"] = value == 0
+        if activation is not None:
+            elements["saturated"] = activation.saturated(value, wide(riders[0]))
+            if activation.derivative is not None:
+                elements["slope"] = activation.derivative(value, wide(riders[0]))
+    batch = tuple(a for a in range(value.ndim) if a != mark.units(value.ndim))
+    summed = sums(batch, *(one.astype(value.dtype) for one in elements.values()))
+    by_unit = dict(zip(elements, summed, strict=True))
+    totals = jnp.stack(summed).reshape(len(elements), -1).sum(1)
+    total = dict(zip(elements, totals, strict=True))
+    moments = total["first"], total["second"], value.size
     stats = TensorStats(
         mean=Later((pivot, *moments), _mean),
         std=Later((pivot, *moments), _std),
         norm=Later((pivot, *moments), _norm),
         largest=_largest(value),
     )
-    if mark.site.kind in ("input", "normalisation"):
+    if plain:
         return stats
-    batch = tuple(a for a in range(value.ndim) if a != mark.units(value.ndim))
-    zeros = _count(value == 0, batch).sum()
-    zero = Later((zeros, value.size), jnp.divide)
+    zero = Later((total["zero"], value.size), jnp.divide)
     stats = stats._replace(zero=zero, sample=_sample(value))
-    activation = ACTIVATIONS.get(mark.site.function)
     if activation is None:
         return stats
-    rows = _count(activation.saturated(value, wide(riders[0])), batch)  # (units,)
-    saturated = rows.sum(), value.size
+    rows = by_unit["saturated"]
+    saturated = total["saturated"], value.size
     whole = value.size // rows.size
     units = (rows == whole).astype(jnp.float32)
     if not apart:
@@ -67,8 +80,7 @@ def describe_value(
     if activation.derivative is None:
         slope = Later((*saturated, activation.peak), _level_slope)
     else:
-        slopes = activation.derivative(value, wide(riders[0])).sum()
-        slope = Later((slopes, value.size), jnp.divide)
+        slope = Later((total["slope"], value.size), jnp.divide)
     return stats._replace(
         saturated=Later(saturated, jnp.divide),
         slope=slope,
@@ -167,8 +179,8 @@ def describe_update(
     other: Any = wide(gradient)
     inner, square = sums(axes, update * other, jnp.square(update))
     squares = square, jnp.square(other).sum(axes)
-    size = Later((square,), jnp.sqrt)
-    return TensorStats(norm=size, cosine=Later((inner, *squares), _cosine))
+    norm = Later((square,), jnp.sqrt)
+    return TensorStats(norm=norm, cosine=Later((inner, *squares), _cosine))
 
 
 def difference(before: Any, after: Any) -> Any:
@@ -177,10 +189,10 @@ def difference(before: Any, after: Any) -> Any:
 
 
 def is_finite(stats: TensorStats) -> Any:
-    """Whether an array is finite, by its norm."""
+    """Whether an array is finite, by its norm; of layers, each."""
     size: Any = stats.norm
     parts = size.operands if isinstance(size, Later) else (size,)
-    return jnp.stack([jnp.isfinite(part).all() for part in parts]).all()
+    return functools.reduce(operator.and_, map(jnp.isfinite, parts))
 
 
 def root(value: Any, axes: tuple[int, ...] | None = None) -> Later:
@@ -227,10 +239,6 @@ def _cosine(inner: Any, update: Any, gradient: Any) -> Any:
 def _largest(value: Any, axes: tuple[int, ...] | None = None) -> Any:
     """Largest magnitude; NaN if there is a NaN."""
     return jnp.abs(value).max(axes)
-
-
-def _count(condition: Any, axes: tuple[int, ...]) -> Any:
-    return condition.sum(axes, dtype=jnp.float32)
 
 
 def wide(value: Any) -> Any:

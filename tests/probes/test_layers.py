@@ -309,3 +309,32 @@ def test_an_ensemble_of_scanned_layers_has_no_updates_by_layer(members) -> None:
     assert set(ours.update) == {"out"}
     norm = np.linalg.norm(np.asarray(p["blocks"]["weight"][:, 3], np.float64))
     assert ours.parameter["blocks[3]/weight"].norm == pytest.approx(norm, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [jax.jit, jax.checkpoint, lambda f: jax.jit(jax.checkpoint(f))],
+    ids=["jit", "checkpoint", "checkpoint in jit"],
+)
+def test_a_whole_scan_in_a_function_of_its_own_reads_the_same(wrap) -> None:
+    def network(weights, x):
+        return jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, weights)[0]
+
+    def read(network):
+        def step(weights, x):
+            loss = lambda w: jnp.square(network(w, x)).mean()  # noqa: E731
+            return weights - 0.1 * jax.grad(loss)(weights)
+
+        return jax.jit(nndiag.watch(step))(weights, jnp.ones((5, 8)))
+
+    weights = 0.3 * jax.random.normal(jax.random.key(0), (4, 8, 8))
+    bare, plain = read(network)
+    wrapped, readings = read(wrap(network))
+    np.testing.assert_allclose(wrapped, bare, rtol=1e-6)
+    assert "parameter[*]/tanh" in plain.value
+    assert readings.value.keys() == plain.value.keys()
+    for site, stats in plain.value.items():
+        np.testing.assert_allclose(readings.value[site].mean, stats.mean, rtol=1e-5)
+    for site, stats in plain.gradient.items():
+        np.testing.assert_allclose(readings.gradient[site].norm, stats.norm, rtol=1e-5)
+    assert readings.numbers.size == plain.numbers.size  # no row stands there twice

@@ -69,6 +69,16 @@ def normalised(p, x, labels):
     return cross_entropy(h @ p["out"], labels)
 
 
+def remembered(p, x, labels):
+    """Layers in a scan, computed anew for the backward pass."""
+
+    def layer(x, w):
+        return jnp.tanh(x @ w), None
+
+    x = jax.checkpoint(lambda x, w: jax.lax.scan(layer, x, w)[0])(x, p["w"])
+    return cross_entropy(x @ p["out"], labels)
+
+
 def critic(p, x, labels):
     """One number for each example, made of one column."""
     for name in ("first", "second"):
@@ -79,7 +89,12 @@ def critic(p, x, labels):
 @pytest.mark.optimised
 @pytest.mark.parametrize(
     ("loss", "level"),
-    [(pieces, "standard"), (critic, "standard"), (normalised, "full")],
+    [
+        (pieces, "standard"),
+        (remembered, "standard"),
+        (critic, "standard"),
+        (normalised, "full"),
+    ],
 )
 @pytest.mark.filterwarnings("ignore:.*nndiag")
 def test_50_steps_of_adam_leave_every_bit_as_it_was(loss, level):

@@ -12,7 +12,12 @@ from nndiag.jaxprs import compat
 from nndiag.jaxprs.location import locate
 
 _MOST_UNROLLED = 512
-_INLINED = {"jit": "jaxpr", "closed_call": "call_jaxpr", "remat2": "jaxpr"}
+_INLINED = {
+    "jit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "eval_jaxpr": "call_jaxpr",
+    "remat2": "jaxpr",
+}
 
 
 class Literal(NamedTuple):

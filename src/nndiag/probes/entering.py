@@ -52,6 +52,12 @@ def _enter_jit(collector: Collector, equation: Any, operands: list[Any]) -> Resu
     return outputs, build(leaves), flow
 
 
+def _enter_call(collector: Collector, equation: Any, operands: list[Any]) -> Result:
+    """Enters what `jax.checkpoint` computes ahead of the backward pass."""
+    body = equation.params["call_jaxpr"]
+    return collector.run(compat.open_jaxpr(body), compat.constants(body), operands)
+
+
 def _enter_remat(collector: Collector, equation: Any, operands: list[Any]) -> Result:
     body = equation.params["jaxpr"]
     origins: dict[Key, int] = {}
@@ -215,6 +221,8 @@ def _missing(shape: Any) -> Any:
 Rule = Callable[["Collector", Any, list[Any]], Result]
 _RULES: dict[str, Rule] = {
     "jit": _enter_jit,
+    "closed_call": _enter_call,
+    "eval_jaxpr": _enter_call,
     "remat2": _enter_remat,
     "scan": _enter_scan,
     "cond": _enter_cond,

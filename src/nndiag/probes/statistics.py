@@ -167,7 +167,7 @@ def describe_update(
     if gradient is None:
         return TensorStats(norm=root(update, axes))
     other: Any = wide(gradient)
-    inner, square = sums(axes, update * other, jnp.square(update))
+    inner, square = _sums(axes, update * other, jnp.square(update))
     squares = square, jnp.square(other).sum(axes)
     norm = Later((square,), jnp.sqrt)
     return TensorStats(norm=norm, cosine=Later((inner, *squares), _cosine))
@@ -190,7 +190,7 @@ def root(value: Any, axes: tuple[int, ...] | None = None) -> Later:
     return Later((jnp.square(value).sum(axes),), jnp.sqrt)
 
 
-def sums(axes: tuple[int, ...], *arrays: Any) -> list[Any]:
+def _sums(axes: tuple[int, ...], *arrays: Any) -> list[Any]:
     """The sums of arrays of one shape, in one pass.
 
     Less to compile than a kernel for each; on a CPU that kernel is a little slower.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from nndiag.records import ARRAYS, Array, Gathered, Readings, Site
 from nndiag.store.batches import insert_examples
@@ -43,19 +44,11 @@ class Waiting:
     def take(self) -> Iterator[tuple[str, Callable[[sqlite3.Connection], None]]]:
         """What waits, in parts to insert one by one: a name of each, and what to do."""
         steps, self._steps, self._numbers = self._steps, [], 0
-        for _, group in itertools.groupby(enumerate(steps), _together):
-            part = [step for _, step in group]
-            numbers, readings = zip(*part, strict=True)
+        for _, group in itertools.groupby(steps, _arranged):
+            numbers, readings = zip(*group, strict=True)
             first, last = numbers[0], numbers[-1]
             name = f"step {first}" if first == last else f"steps {first} to {last}"
-
-            def insert(
-                connection: sqlite3.Connection,
-                numbers: Sequence[int] = numbers,
-                readings: Sequence[Readings | Gathered] = readings,
-            ) -> None:
-                self._insert(connection, numbers, readings)
-
+            insert = partial(self._insert, steps=numbers, readings=readings)
             yield f"the readings of {name}", insert
 
     def insert_arrays(self, connection: sqlite3.Connection) -> None:
@@ -123,9 +116,7 @@ class Waiting:
             insert_examples(connection, step, readings.examples)
 
 
-def _together(numbered: tuple[int, _Step]) -> tuple[str, int]:
-    """Alike for neighbours that are arranged alike."""
-    position, (_, readings) = numbered
-    if isinstance(readings, Gathered):
-        return "arrangement", id(readings.arrangement)
-    return "position", position
+def _arranged(step: _Step) -> int:
+    """Alike for steps that are arranged alike."""
+    _, readings = step
+    return id(readings.arrangement if isinstance(readings, Gathered) else readings)

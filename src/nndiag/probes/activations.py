@@ -89,7 +89,8 @@ def _normal_cdf(z: Curve) -> Curve:
 
 def _gelu_slope(y: Any, z: Any) -> Any:
     density = jnp.exp(-0.5 * z * z) * 0.3989422804014327
-    return jnp.abs(jax.scipy.special.ndtr(z) + z * density)
+    cdf = jnp.where(z == 0, 0.5, y / jnp.where(z == 0, 1, z))  # as y = z Φ(z)
+    return jnp.abs(cdf + z * density)
 
 
 def _silu_slope(y: Any, z: Any) -> Any:

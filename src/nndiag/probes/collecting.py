@@ -70,7 +70,7 @@ class Collector:
         known: dict[Any, Any] = {}
         harvest = Harvest.empty()
         origins: dict[Key, int] = {}
-        descent = Descent()
+        descent = Descent(jaxpr)
         makers: dict[Any, Any] = {}
         inputs = {variable: i for i, variable in enumerate(jaxpr.invars)}
         known.update(zip(jaxpr.constvars, constants, strict=True))
@@ -99,10 +99,12 @@ class Collector:
                         if not (mark.batched and mark.site.axes):
                             origins.setdefault(key, inputs[atom])
                 if mark.role == "gradient" and not mark.batched:
-                    step = Scaled((mark.call, mark.site), 1.0)
-                    descent.scaled[output] = step
+                    key = mark.call, mark.site
+                    descent.scaled[output] = Scaled(key, 1.0)
                     if _is_fused(atom, makers):
                         self.fused.add(mark.site)
+                    elif output in descent.only_scaled and _is_product(atom, makers):
+                        outputs = [harvest.read_first(key, *outputs)]
             elif rule is not None:
                 outputs, inner, flow = rule(self, equation, operands)
                 fresh = harvest.add(inner)
@@ -167,11 +169,12 @@ class Collector:
                 if level.examples and each:
                     use, parts = of_gradient(mark, value, len(harvest.examples))
                     harvest.examples[mark.call, use] = parts
-                harvest.finite.append(statistics.is_finite(stats))
                 if self.shards is not None:
                     self.shards.meet(key, mark)
                 if (level.updates or self.shards is not None) and not mark.batched:
                     harvest.gradients[key] = value
+                else:
+                    harvest.finite.append(statistics.is_finite(stats))
 
     def _put(self, harvest: Harvest, role: str, key: Key, stats: Any) -> None:
         """Adds a reading; of a shard, one that is finished."""
@@ -183,7 +186,7 @@ class Collector:
         def read(*values: Any) -> Harvest:
             own = Harvest.empty()
             self._read(mark, list(values), own)
-            own.gradients.clear()
+            own.let_go()
             return finish(own)
 
         harvest.take(compat.gathered(read, operands))
@@ -222,12 +225,13 @@ class Collector:
                 stats = describe_step(step.scale, gradient.norm)
             else:
                 gradient = harvest.gradients.get(key)
-                stats = statistics.describe_update(
+                stats, norms = statistics.describe_update(
                     before[position],
                     after[output],
                     None if key[1] in self.fused else gradient,
                     layers=len(key[1].axes) + stacked,
                 )
+                harvest.refine(key, norms)
             if self.level.histograms:
                 change = statistics.difference(before[position], after[output])
                 counts = log2_histogram(change, len(key[1].axes))
@@ -248,6 +252,16 @@ def _is_fused(atom: Any, makers: dict[Any, Any]) -> bool:
     the update rounded in another way.
     """
     return 1 in atom.aval.shape or _is_pieced(atom, makers)
+
+
+def _is_product(atom: Any, makers: dict[Any, Any]) -> bool:
+    """Whether a gradient is made by a kernel that makes nothing else."""
+    maker = None if compat.is_literal(atom) else makers.get(atom)
+    if maker is None:
+        return False
+    if maker.primitive.name == "transpose":
+        return _is_product(maker.invars[0], makers)
+    return maker.primitive.name in ("dot_general", "conv_general_dilated")
 
 
 def _is_pieced(atom: Any, makers: dict[Any, Any]) -> bool:

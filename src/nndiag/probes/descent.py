@@ -9,6 +9,8 @@ measured.
 
 from __future__ import annotations
 
+import functools
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -53,16 +55,36 @@ class Flow(NamedTuple):
 
 
 class Descent:
-    """Follows the gradients of one jaxpr through multiplications by numbers.
+    """Follows the gradients of a jaxpr through multiplications by numbers.
 
     Attributes:
         scaled: variables that are s·g.
         moved: variables that are θ + s·g, with the input that θ is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, jaxpr: Any) -> None:
+        self._jaxpr = jaxpr
         self.scaled: dict[Any, Scaled] = {}
         self.moved: dict[Any, tuple[int, Scaled]] = {}
+
+    @functools.cached_property
+    def only_scaled(self) -> set[Any]:
+        """The variables that the jaxpr only multiplies by a number, once."""
+        uses: Counter[Any] = Counter(
+            atom
+            for atoms in [*(e.invars for e in self._jaxpr.eqns), self._jaxpr.outvars]
+            for atom in atoms
+            if not compat.is_literal(atom)
+        )
+        return {
+            atom
+            for equation in self._jaxpr.eqns
+            if equation.primitive.name in ("neg", "mul", "div")
+            for atom in equation.invars
+            if not compat.is_literal(atom)
+            and uses[atom] == 1
+            and all(o is atom or not o.aval.shape for o in equation.invars)
+        }
 
     def follow(
         self, equation: Any, operands: list[Any], inputs: Mapping[Any, int]

@@ -97,7 +97,7 @@ def _enter_scan(collector: Collector, equation: Any, operands: list[Any]) -> Res
         collector.read_updates(harvest, flow, pairs, values, outputs)
         if collector.shards is not None:
             sum_gradients(collector, collector.shards, harvest)
-        harvest.gradients.clear()
+        harvest.let_go()
         origins.update({k: i for k, i in flow.origins.items() if i < constants})
         # One row of numbers for each iteration: many would cost a copy for each.
         finite = all_finite(harvest).astype(jnp.float32)
@@ -205,7 +205,7 @@ def _forget_gradients(collector: Collector, harvest: Harvest) -> None:
     """Of gradients in a body that not every device need run, no sum may be added."""
     if collector.shards is not None:
         sum_gradients(collector, collector.shards, harvest, add=False)
-    harvest.gradients.clear()
+    harvest.let_go()
 
 
 def _nothing(shape: Any) -> Any:

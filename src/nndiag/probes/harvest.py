@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from nndiag.jaxprs.marks import next_call
 from nndiag.probes.examples.norms import Parts, norms
 from nndiag.probes.examples.uses import Use
+from nndiag.probes.later import Later
+from nndiag.probes.statistics import is_finite
 from nndiag.records import ROLES, Readings, Site, TensorStats
 
 Key = tuple[int, Site]
@@ -22,7 +25,8 @@ class Harvest(NamedTuple):
     Attributes:
         stats: role to key to statistics.
         losses: the differentiated scalars, by number of the gradient call.
-        finite: whether loss, gradients and updates are, bools for each part read.
+        finite: whether loss, gradients and updates are, bools for each part read; but
+            for the gradients that are held, whose norm may be read anew.
         gradients: the gradient arrays themselves, as long as an update may need them.
         examples: of each place where a parameter meets the examples of a batch, what
             the norms of their parts in the gradient are made of.
@@ -74,14 +78,47 @@ class Harvest(NamedTuple):
         """Adds one reading; what is computed a second time keeps its first reading."""
         self.stats[role].setdefault(key, stats)
 
+    def refine(self, key: Key, norms: dict[str, Later]) -> None:
+        """Takes norms by role in the place of those that nobody has used yet."""
+        for role, norm in norms.items():
+            stats = self.stats[role].get(key)
+            if stats is not None and isinstance(stats.norm, Later):
+                self.stats[role][key] = stats._replace(norm=norm)
+
+    def read_first(self, key: Key, gradient: Any) -> Any:
+        """The gradient, to be used once its norm is read.
+
+        The update can then be made in its place; otherwise XLA may keep it until the
+        end of the step.
+        """
+        stats = self.stats["gradient"].get(key)
+        if stats is None or not isinstance(stats.norm, Later):
+            return gradient
+        both = gradient, stats.norm.operands
+        gradient, squares = jax.lax.optimization_barrier(both)
+        norm = Later(squares, stats.norm.function)
+        self.stats["gradient"][key] = stats._replace(norm=norm)
+        return gradient
+
+    def let_go(self) -> None:
+        """Holds the gradients no longer."""
+        self.finite.extend(_held_finite(self))
+        self.gradients.clear()
+
     def _again(self, role: str, other: Harvest) -> set[Key]:
         return self.stats[role].keys() & other.stats[role].keys()
 
 
 def all_finite(harvest: Harvest) -> Any:
     """One bool: whether all that was read, in all iterations, is finite."""
-    parts = [jnp.ravel(part).astype(bool) for part in harvest.finite]
+    found = [*harvest.finite, *_held_finite(harvest)]
+    parts = [jnp.ravel(part).astype(bool) for part in found]
     return jnp.concatenate(parts).all() if parts else jnp.asarray(True)
+
+
+def _held_finite(harvest: Harvest) -> list[Any]:
+    gradients = harvest.stats["gradient"]
+    return [is_finite(gradients[key]) for key in harvest.gradients]
 
 
 def readings(harvest: Harvest) -> Readings:

@@ -66,6 +66,12 @@ def _largest(numpy: Any, x: Any) -> Any:
     return numpy.where(numpy.isinf(x), 0.0, abs(x)).max()
 
 
+def _largest_root(numpy: Any, x: Any) -> Any:
+    """Of what is squared. Nothing overflows there if a part is infinite already."""
+    largest = abs(x).max()
+    return numpy.where(numpy.isinf(largest), 0.0, largest)
+
+
 def _smallest(numpy: Any, x: Any) -> Any:
     return numpy.where(x == 0, math.inf, abs(x)).min()
 
@@ -102,7 +108,7 @@ def _quotient(operation: Operation, numpy: Any, x: Any, y: Any) -> Any:
 def _integer_power(operation: Operation, numpy: Any, x: Any) -> Any:
     exponent = float(operation.exponent)
     if exponent > 0:
-        return _largest(numpy, x) ** exponent
+        return _largest_root(numpy, x) ** exponent
     return _smallest(numpy, x) ** (exponent - operation.steep)
 
 
@@ -111,7 +117,7 @@ def _power(operation: Operation, numpy: Any, x: Any, y: Any) -> Any:
 
 
 def _square(operation: Operation, numpy: Any, x: Any, *_: Any) -> Any:
-    return _largest(numpy, x) ** 2.0
+    return _largest_root(numpy, x) ** 2.0
 
 
 def _magnitude(operation: Operation, numpy: Any, x: Any) -> Any:

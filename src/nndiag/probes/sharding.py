@@ -106,7 +106,7 @@ def enter_shard_map(collector: Collector, equation: Any, operands: list[Any]) ->
             collector.shards = outer
         sum_gradients(collector, shards, read)
         gradients = _leaving(collector, shards, read, flow.origins, values)
-        read.gradients.clear()
+        read.let_go()
         read.examples.clear()
         packed = pack(read)
         left[:] = [(packed.layout, flow, set(read.losses))]

@@ -16,6 +16,7 @@ from nndiag.probes.histograms import log2_histogram
 from nndiag.probes.later import Later
 from nndiag.probes.level import Level
 from nndiag.probes.peaks import peak
+from nndiag.probes.together import reduce_together
 from nndiag.records import WORD, TensorStats, stride_of
 
 SAMPLE_SIZE = 256
@@ -41,22 +42,23 @@ def describe_value(
     # Moments are taken about one element: exact where the mean is far from zero.
     pivot = value[(0,) * value.ndim]
     shifted = value - pivot
-    moments = shifted.sum(), jnp.square(shifted).sum(), value.size
+    *sums, largest = reduce_together([shifted, jnp.square(shifted)], [jnp.abs(value)])
+    moments = pivot, *sums, value.size
     stats = TensorStats(
-        mean=Later((pivot, *moments), _mean),
-        std=Later((pivot, *moments), _std),
-        norm=Later((pivot, *moments), _norm),
-        largest=_largest(value),
+        mean=Later(moments, _mean),
+        std=Later(moments, _std),
+        norm=Later(moments, _norm),
+        largest=largest,
     )
     if mark.site.kind in ("input", "normalisation"):
         return stats
-    batch = tuple(a for a in range(value.ndim) if a != mark.units(value.ndim))
-    zeros = _count(value == 0, batch).sum()
+    activation = ACTIVATIONS.get(mark.site.function)
+    zeros = _count(value == 0)
     zero = Later((zeros, value.size), jnp.divide)
     stats = stats._replace(zero=zero, sample=_sample(value))
-    activation = ACTIVATIONS.get(mark.site.function)
     if activation is None:
         return stats
+    batch = tuple(a for a in range(value.ndim) if a != mark.units(value.ndim))
     rows = _count(activation.saturated(value, wide(riders[0])), batch)  # (units,)
     saturated = rows.sum(), value.size
     whole = value.size // rows.size
@@ -151,7 +153,7 @@ def _overflows_early(mark: Mark) -> bool:
 
 def describe_update(
     before: Any, after: Any, gradient: Any | None, layers: int = 0
-) -> TensorStats:
+) -> tuple[TensorStats, dict[str, Later]]:
     """Norm of the update θ′ − θ, and its cosine with the negative gradient −g.
 
     cos = −⟨θ′ − θ, g⟩ / (‖θ′ − θ‖ ‖g‖), 0 where either is zero.
@@ -161,16 +163,20 @@ def describe_update(
         after: the parameter θ′ that the step returns.
         gradient: its gradient g, `None` if it is not at hand.
         layers: how many leading axes are over layers, each of which has its own.
+
+    Returns:
+        Both, and by role the norms ‖θ‖ and ‖g‖ that the same pass has found.
     """
     update = wide(after) - wide(before)
     axes = tuple(range(layers, update.ndim))
     if gradient is None:
-        return TensorStats(norm=root(update, axes))
-    other: Any = wide(gradient)
-    inner, square = _sums(axes, update * other, jnp.square(update))
-    squares = square, jnp.square(other).sum(axes)
-    norm = Later((square,), jnp.sqrt)
-    return TensorStats(norm=norm, cosine=Later((inner, *squares), _cosine))
+        return TensorStats(norm=root(update, axes)), {}
+    arrays = update, wide(gradient), wide(before)
+    products = update * arrays[1], *map(jnp.square, arrays)
+    inner, *squares = reduce_together(products, axes=axes)
+    norm, *others = (Later((square,), jnp.sqrt) for square in squares)
+    stats = TensorStats(norm=norm, cosine=Later((inner, *squares[:2]), _cosine))
+    return stats, dict(zip(("gradient", "parameter"), others, strict=True))
 
 
 def difference(before: Any, after: Any) -> Any:
@@ -188,19 +194,6 @@ def is_finite(stats: TensorStats) -> Any:
 def root(value: Any, axes: tuple[int, ...] | None = None) -> Later:
     """Euclidean norm √Σx², over all axes or these."""
     return Later((jnp.square(value).sum(axes),), jnp.sqrt)
-
-
-def _sums(axes: tuple[int, ...], *arrays: Any) -> list[Any]:
-    """The sums of arrays of one shape, in one pass.
-
-    Less to compile than a kernel for each; on a CPU that kernel is a little slower.
-    """
-
-    def add(before: list[Any], more: list[Any]) -> list[Any]:
-        return [a + b for a, b in zip(before, more, strict=True)]
-
-    zeros = [jnp.zeros((), array.dtype) for array in arrays]
-    return jax.lax.reduce(list(arrays), zeros, add, axes)
 
 
 def _mean(pivot: Any, first: Any, second: Any, size: Any) -> Any:
@@ -234,7 +227,7 @@ def _largest(value: Any, axes: tuple[int, ...] | None = None) -> Any:
     return jnp.abs(value).max(axes)
 
 
-def _count(condition: Any, axes: tuple[int, ...]) -> Any:
+def _count(condition: Any, axes: tuple[int, ...] | None = None) -> Any:
     return condition.sum(axes, dtype=jnp.float32)
 
 

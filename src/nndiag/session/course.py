@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from nndiag import store
 from nndiag.jaxprs import compat
 from nndiag.probes import PackedReadings
 from nndiag.records import Header, Status, StepRecord
+from nndiag.session.arrivals import Arrivals
 from nndiag.session.gathering import gather
 from nndiag.session.wording import name_and_text
 
@@ -67,7 +67,7 @@ class Course:
         self._writer: store.Writer | None = None
         self.lost = ""
         self._began = time.perf_counter()
-        self._pending: deque[_Pending] = deque()
+        self._pending: Arrivals[_Pending] = Arrivals(lambda step: step[2:])
         self._losses: set[int] | None = None
 
     def log(self, number: int, result: Any, packed: PackedReadings | None) -> None:
@@ -79,9 +79,9 @@ class Course:
         seconds = time.perf_counter() - self._began
         try:
             scalars = self._scalars(result)
-            self._pending.append(_Pending(number, seconds, packed, scalars))
-            while self._pending and _is_ready(self._pending[0]):
-                self._store(self._pending.popleft())
+            self._pending.add(_Pending(number, seconds, packed, scalars))
+            for pending in self._pending.batch():
+                self._store(pending)
         except Exception as error:  # never the end of the script
             self._lose(f"step {number}", error)
 
@@ -94,7 +94,7 @@ class Course:
     def close(self, status: Status) -> bool:
         """Stores what is pending; whether there is a run to look at."""
         while self._pending:
-            self._store(self._pending.popleft())
+            self._store(self._pending.pop())
         if self._writer is None:
             return False
         if self.lost:
@@ -160,10 +160,3 @@ class Course:
 def _is_same(value: float, loss: float) -> bool:
     both_nan = math.isnan(value) and math.isnan(loss)
     return both_nan or math.isclose(value, loss, rel_tol=_SAME)
-
-
-def _is_ready(step: _Pending) -> bool:
-    arrays = [*step.scalars.values()]
-    if step.packed is not None:
-        arrays.append(step.packed.numbers)
-    return all(array.is_deleted() or array.is_ready() for array in arrays)

@@ -6,7 +6,6 @@ import operator
 import threading
 import time
 import warnings
-from collections import deque
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ from nndiag import render, rules, store
 from nndiag.errors import SettingError
 from nndiag.jaxprs import compat
 from nndiag.records import NAN_CHECK_REVIVED, Finding, Readings, Status, StepRecord
+from nndiag.session.arrivals import Arrivals
 from nndiag.session.describing import describe
 from nndiag.session.gathering import plain
 from nndiag.session.publishing import Outcome, publish
@@ -83,7 +83,7 @@ class Recording:
             if self._writes
             else store.Nowhere(path)
         )
-        self._pending: deque[_Pending] = deque()
+        self._pending: Arrivals[_Pending] = Arrivals(lambda pending: pending[2:])
         self._lock = threading.RLock()
         self._closed = self._warned = False
         self._began = time.perf_counter()
@@ -119,9 +119,9 @@ class Recording:
             if not isinstance(given, Mapping):
                 self._lose(f"the metrics of step {number}", "they are no dict")
                 given = {}
-            self._pending.append((number, seconds, readings, dict(given)))
-            while self._pending and _is_ready(self._pending[0]):
-                self._store(*self._pending.popleft())
+            self._pending.add((number, seconds, readings, dict(given)))
+            for pending in self._pending.batch():
+                self._store(*pending)
 
     def evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
         """Stores held-out metrics after `step` steps; what is no scalar is left out."""
@@ -182,18 +182,14 @@ class Recording:
         return render.fragment(store.read(self.path))
 
     def _drain(self) -> None:
-        while (first := self._first()) is not None:
+        while (first := self._pending.first) is not None:
             # without the lock: a thread that trains must not wait for this one
             with suppress(Exception):
                 jax.block_until_ready(first[2:])
             with self._lock:
-                if self._first() is first:
-                    self._store(*self._pending.popleft())
+                if self._pending.first is first:
+                    self._store(*self._pending.pop())
         self._writer.flush()
-
-    def _first(self) -> _Pending | None:
-        with self._lock:
-            return self._pending[0] if self._pending else None
 
     def _is_closed(self, what: str) -> bool:
         if self._closed and not self._warned:
@@ -244,12 +240,3 @@ class Recording:
             if self._lost is None:
                 self._lost = f"Could not store {what} ({why})."
                 self._writer.note(self._lost)
-
-
-def _is_ready(pending: _Pending) -> bool:
-    leaves: list[Any] = jax.tree.leaves(pending[2:])
-    return all(
-        leaf.is_deleted() or leaf.is_ready()
-        for leaf in leaves
-        if hasattr(leaf, "is_ready")
-    )

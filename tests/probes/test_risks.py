@@ -12,6 +12,7 @@ from jax import lax
 import mnist_model
 import nndiag
 from nndiag.probes import watch
+from nndiag.probes.peaks import Operation, peak
 
 W = np.array([0.25, 2.0, 3.5, 5.0], np.float32)
 C = np.array([7.0, -2.0, 1.0, 9.0], np.float32)
@@ -368,3 +369,16 @@ def test_a_divisor_that_may_be_zero_does_not_end_the_watch(divisor):
 
     _, readings = nndiag.watch(step)(jnp.ones(3), jnp.asarray([1, 0, 1]))
     assert float(readings.gradient["parameter"].norm) > 0
+
+
+@pytest.mark.parametrize("numpy", [np, jnp])
+@pytest.mark.parametrize(
+    ("operation", "largest"),
+    [
+        (Operation("square"), 0.0),  # its result was infinite already
+        (Operation("integer_pow", exponent=3), 0.0),
+        (Operation("convert_element_type"), 3.0),
+    ],
+)
+def test_an_infinite_operand_overflows_nowhere(numpy, operation, largest):
+    assert peak(operation, numpy, numpy.asarray([-numpy.inf, 3.0])) == largest

@@ -35,9 +35,10 @@ def test_all_sums_and_the_largest_magnitude(values):
 
 @pytest.mark.parametrize("jit", [jax.jit, lambda function: function])
 @pytest.mark.parametrize("columns", [128, 127])
-@pytest.mark.parametrize("rows", [MOST // 2, MOST // 2 - 1])
-def test_halves_are_put_together(jit, rows, columns):
-    values = np.random.default_rng(0).normal(size=(rows, columns)).astype(np.float32)
+def test_halves_are_put_together(jit, columns):
+    values = (
+        np.random.default_rng(0).normal(size=(MOST // 2, columns)).astype(np.float32)
+    )
     values[-1, -1] = 50  # in the second half
 
     def reduce(x):
@@ -72,7 +73,9 @@ def test_many_elements_do_not_stop_a_sum_from_growing():
     assert twice == 1 << 26
 
 
-@pytest.mark.parametrize("shape", [(MOST,), (MOST, 64), (2, MOST // 2, 64), (MOST, 4)])
+@pytest.mark.parametrize(
+    "shape", [(MOST,), (MOST + 1,), (MOST, 64), (2, MOST // 2, 64), (MOST, 4)]
+)
 def test_the_most_that_are_added_one_after_another_lose_few_digits(shape):
     values = np.random.default_rng(0).uniform(size=shape).astype(np.float32)
     (total,) = jax.jit(lambda x: reduce_together([x]))(values)

@@ -1,12 +1,15 @@
 """`record`: whatever a loop hands in, the loop goes on."""
 
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import nndiag
-from nndiag.records import Readings, Site, TensorStats
+from nndiag.records import Header, Readings, Site, TensorStats
+from nndiag.session.course import Course
 
 SITE = Site("w", kind="parameter", scope="", order=0)
 
@@ -22,6 +25,32 @@ def deleted():
     array = jnp.arange(3.0).sum()
     array.delete()
     return array
+
+
+def stored_soon(path, steps):
+    """Whether so many steps are in the run within seconds, and nobody does anything."""
+    for _ in range(100):
+        if len(nndiag.load(path).steps) == steps:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_the_last_steps_are_stored_though_no_further_step_comes(tmp_path):
+    with nndiag.record(tmp_path / "run") as run:
+        for step in range(5):
+            run.log(step, readings())
+        assert stored_soon(tmp_path / "run", 5)
+
+
+def test_so_are_those_of_a_script(tmp_path):
+    watched = jax.jit(nndiag.watch(lambda w: jax.value_and_grad(jnp.sum)(w)))
+    (loss, _), packed = watched(jnp.ones(2))
+    course = Course(tmp_path / "run", Header)
+    for step in range(5):
+        course.log(step, loss, packed)
+    assert stored_soon(tmp_path / "run", 5)
+    assert course.close("finished")
 
 
 def test_steps_of_other_integer_types(tmp_path):

@@ -103,7 +103,7 @@ class Collector:
                     descent.scaled[output] = Scaled(key, 1.0)
                     if _is_fused(atom, makers):
                         self.fused.add(mark.site)
-                    elif output in descent.only_scaled and _is_product(atom, makers):
+                    elif _is_product(atom, makers) and output in descent.only_scaled:
                         outputs = [harvest.read_first(key, *outputs)]
             elif rule is not None:
                 outputs, inner, flow = rule(self, equation, operands)

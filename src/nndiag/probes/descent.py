@@ -57,6 +57,9 @@ class Flow(NamedTuple):
 class Descent:
     """Follows the gradients of a jaxpr through multiplications by numbers.
 
+    Args:
+        jaxpr: whose equations are followed.
+
     Attributes:
         scaled: variables that are s·g.
         moved: variables that are θ + s·g, with the input that θ is.

@@ -66,8 +66,8 @@ def _largest(numpy: Any, x: Any) -> Any:
     return numpy.where(numpy.isinf(x), 0.0, abs(x)).max()
 
 
-def _largest_root(numpy: Any, x: Any) -> Any:
-    """Of what is squared. Nothing overflows there if a part is infinite already."""
+def _largest_base(numpy: Any, x: Any) -> Any:
+    """What is raised to a power; 0 if a part is infinite, as the result was then."""
     largest = abs(x).max()
     return numpy.where(numpy.isinf(largest), 0.0, largest)
 
@@ -108,7 +108,7 @@ def _quotient(operation: Operation, numpy: Any, x: Any, y: Any) -> Any:
 def _integer_power(operation: Operation, numpy: Any, x: Any) -> Any:
     exponent = float(operation.exponent)
     if exponent > 0:
-        return _largest_root(numpy, x) ** exponent
+        return _largest_base(numpy, x) ** exponent
     return _smallest(numpy, x) ** (exponent - operation.steep)
 
 
@@ -117,7 +117,7 @@ def _power(operation: Operation, numpy: Any, x: Any, y: Any) -> Any:
 
 
 def _square(operation: Operation, numpy: Any, x: Any, *_: Any) -> Any:
-    return _largest_root(numpy, x) ** 2.0
+    return _largest_base(numpy, x) ** 2.0
 
 
 def _magnitude(operation: Operation, numpy: Any, x: Any) -> Any:

@@ -1,7 +1,7 @@
 """Steps whose numbers are on their way from the device, taken in batches.
 
-To store one costs several times as much when the step of the training that comes
-before it has just used all caches of the processor: so some are gathered first.
+To store one after each step costs more than to store them in a row: the training has
+filled the caches of the processor in between.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import jax
 
 _STEPS = 32
 _SECONDS = 0.1
+"""After so many new steps, or so long, a batch is due."""
 
 T = TypeVar("T")
 
@@ -52,12 +53,14 @@ class Arrivals(Generic[T]):
         """Takes out the step that came first, whether it has arrived or not."""
         return self._steps.popleft()
 
-    def batch(self) -> Iterator[T]:
-        """Takes out what has arrived, in order, at times; or nothing yet."""
-        now = time.perf_counter()
-        if self._added < _STEPS and now - self._taken < _SECONDS:
-            return
-        self._added, self._taken = 0, now
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to take what has arrived."""
+        return self._added >= _STEPS or time.perf_counter() - self._taken >= _SECONDS
+
+    def take(self) -> Iterator[T]:
+        """Takes out what has arrived, in order."""
+        self._added, self._taken = 0, time.perf_counter()
         while self._steps and self._has_arrived(self._steps[0]):
             yield self._steps.popleft()
 

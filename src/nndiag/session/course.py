@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,7 @@ class Course:
         self.lost = ""
         self._began = time.perf_counter()
         self._pending: Arrivals[_Pending] = Arrivals(lambda step: step[2:])
+        self._lock = threading.RLock()
         self._losses: set[int] | None = None
 
     def log(self, number: int, result: Any, packed: PackedReadings | None) -> None:
@@ -79,9 +81,10 @@ class Course:
         seconds = time.perf_counter() - self._began
         try:
             scalars = self._scalars(result)
-            self._pending.add(_Pending(number, seconds, packed, scalars))
-            for pending in self._pending.batch():
-                self._store(pending)
+            with self._lock:
+                self._pending.add(_Pending(number, seconds, packed, scalars))
+                if self._open() is not None and self._pending.is_due:
+                    self._collect()
         except Exception as error:  # never the end of the script
             self._lose(f"step {number}", error)
 
@@ -93,8 +96,9 @@ class Course:
 
     def close(self, status: Status) -> bool:
         """Stores what is pending; whether there is a run to look at."""
-        while self._pending:
-            self._store(self._pending.pop())
+        with self._lock:
+            while self._pending:
+                self._store(self._pending.pop())
         if self._writer is None:
             return False
         if self.lost:
@@ -102,10 +106,17 @@ class Course:
         self._writer.close(status)
         return True
 
+    def _collect(self) -> None:
+        with self._lock:
+            for pending in self._pending.take():
+                self._store(pending)
+
     def _open(self) -> store.Writer | None:
         if self._writer is None and not self.lost and not self.elsewhere:
             try:
-                self._writer = store.create(self.path, self._header())
+                self._writer = store.create(
+                    self.path, self._header(), collect=self._collect
+                )
             except Exception as error:
                 self._lose("anything", error)
         return self._writer

@@ -77,17 +77,17 @@ class Recording:
     def __init__(self, path: Path, every: int) -> None:
         self.path = path
         self._every = every
-        self._writes = compat.is_first_process()
-        self._writer = (
-            store.create(path, describe(every=every))
-            if self._writes
-            else store.Nowhere(path)
-        )
         self._pending: Arrivals[_Pending] = Arrivals(lambda pending: pending[2:])
         self._lock = threading.RLock()
         self._closed = self._warned = False
         self._began = time.perf_counter()
         self._lost: str | None = None
+        self._writes = compat.is_first_process()
+        self._writer = (
+            store.create(path, describe(every=every), collect=self._collect)
+            if self._writes
+            else store.Nowhere(path)
+        )
 
     def log(
         self,
@@ -120,8 +120,8 @@ class Recording:
                 self._lose(f"the metrics of step {number}", "they are no dict")
                 given = {}
             self._pending.add((number, seconds, readings, dict(given)))
-            for pending in self._pending.batch():
-                self._store(*pending)
+            if self._pending.is_due:
+                self._collect()
 
     def evaluate(self, step: int, metrics: Mapping[str, float]) -> None:
         """Stores held-out metrics after `step` steps; what is no scalar is left out."""
@@ -180,6 +180,11 @@ class Recording:
             return f"<p>The run {self.path} is written by another process.</p>"
         self._drain()
         return render.fragment(store.read(self.path))
+
+    def _collect(self) -> None:
+        with self._lock:
+            for pending in self._pending.take():
+                self._store(*pending)
 
     def _drain(self) -> None:
         while (first := self._pending.first) is not None:

@@ -26,13 +26,17 @@ _COMMIT_SECONDS = 0.5
 _COMMIT_STEPS = 100
 
 
-def create(path: Path, header: Header) -> Writer:
+def create(
+    path: Path, header: Header, collect: Callable[[], None] = lambda: None
+) -> Writer:
     """Make a run directory and open it for writing.
 
     Args:
         path: the directory; it must not exist yet, or be empty. Missing parents
             are made.
         header: what is run; stored as ``run.json``.
+        collect: adds what still waits to be added; called in a thread of the writer,
+            before what was added is committed there.
 
     Returns:
         The writer of this run, whose status is ``"running"`` until it is closed.
@@ -54,7 +58,7 @@ def create(path: Path, header: Header) -> Writer:
     try:
         claim(path)
         write_header(path, header)
-        return Writer(path, create_database(path / DATABASE))
+        return Writer(path, create_database(path / DATABASE), collect)
     except (OSError, sqlite3.Error) as error:
         raise RunError(
             f"{path} cannot be written ({error}); choose another directory"
@@ -80,8 +84,14 @@ class Writer:
     path: Path
     lost: str | None
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        collect: Callable[[], None],
+    ) -> None:
         self.path = path
+        self._collect = collect
         self.lost = None
         self._connection: sqlite3.Connection | None = connection
         self._stopped = False
@@ -224,6 +234,8 @@ class Writer:
 
     def _commit_regularly(self) -> None:
         while not self._closed.wait(_COMMIT_SECONDS):
+            with suppress(Exception):
+                self._collect()
             self.flush()
 
     def _commit(self, connection: sqlite3.Connection) -> None:
